@@ -1,0 +1,56 @@
+"""Every error that a user can cause.
+
+::
+
+    SteepError            exit code 1: a stage failed
+    ├── UsageError        exit code 2: the recipe or the command line is wrong
+    │   └── RecipeError   ... with every mistake of the recipe at once
+    ├── SourceError       a source gave nothing usable
+    ├── RunError          the run folder cannot be used: held by another run, a stage missing, no space left
+    └── ModelError        a model or tokenizer cannot be loaded or used
+
+A message says what was wrong, where (file and line, document, URL, row), and what to do. The command line prints it
+without a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class SteepError(Exception):
+    exit_code = 1
+
+
+class UsageError(SteepError):
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a recipe: ``where`` is ``file:line`` or the override that holds it."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class RecipeError(UsageError):
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class SourceError(SteepError):
+    pass
+
+
+class RunError(SteepError):
+    pass
+
+
+class ModelError(SteepError):
+    pass

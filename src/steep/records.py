@@ -1,0 +1,112 @@
+"""What the stages hand to each other: documents, examples, and what was left out and why.
+
+Stages exchange rows of these schemas as Parquet, so that ``datasets.load_dataset("parquet", ...)`` reads any of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text as it was gathered. ``published`` is in UTC; ``meta`` holds whatever else the source said."""
+
+    text: str
+    title: str | None = None
+    source: str = ""
+    url: str | None = None
+    published: datetime | None = None
+    owner: str | None = None
+    licence: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The first 16 hex digits of the SHA-256 of address, title and text."""
+        key = "\x1f".join((self.url or "", self.title or "", self.text))
+        return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "text": self.text,
+            "title": self.title,
+            "source": self.source,
+            "url": self.url,
+            "published": self.published.astimezone(timezone.utc) if self.published else None,
+            "owner": self.owner,
+            "licence": self.licence,
+            "meta": json.dumps(dict(self.meta), ensure_ascii=False, sort_keys=True, default=str),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file, line or page that could not be gathered; the run goes on without it."""
+
+    source: str
+    where: str
+    reason: str
+
+    def row(self) -> dict[str, Any]:
+        return {"source": self.source, "where": self.where, "reason": self.reason}
+
+
+def document_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("text", pa.string()),
+            ("title", pa.string()),
+            ("source", pa.string()),
+            ("url", pa.string()),
+            ("published", pa.timestamp("us", tz="UTC")),
+            ("owner", pa.string()),
+            ("licence", pa.string()),
+            ("meta", pa.string()),
+        ]
+    )
+
+
+def failure_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([("source", pa.string()), ("where", pa.string()), ("reason", pa.string())])
+
+
+def example_schema(*, completion: bool) -> pa.Schema:
+    """TRL's standard columns: ``prompt`` and ``completion`` where there is a completion, else ``text``."""
+    import pyarrow as pa
+
+    columns = ("prompt", "completion") if completion else ("text",)
+    return pa.schema([(name, pa.string()) for name in (*columns, "document_id", "group", "source")])
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, batch: int = 1000) -> int:
+    """Write rows to one Parquet file a batch at a time; returns how many there were."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count, pending = 0, []
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for row in rows:
+            pending.append(row)
+            count += 1
+            if len(pending) == batch:
+                writer.write_table(pa.Table.from_pylist(pending, schema=schema))
+                pending = []
+        writer.write_table(pa.Table.from_pylist(pending, schema=schema))
+    return count
