@@ -1,0 +1,146 @@
+"""Charts as inline SVG that follow the page around them: its colours, its font, light and dark.
+
+matplotlib draws with stand-in colours, which become CSS variables of the page; text stays text, so a chart of 400 points
+is about 12 kB and can be read aloud and searched. The price is that labels are placed by the widths of another font.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+INK, MUTED, RULE, ACCENT = "#000001", "#000002", "#000003", "#000004"
+CSS_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", ACCENT: "var(--accent)"}
+MAX_POINTS = 400
+SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "steep",
+    "font.size": 11,
+    "text.color": MUTED,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "ytick.major.size": 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """What a chart is called and how large it is in CSS pixels; ``name`` is the prefix of its ids."""
+
+    name: str
+    title: str
+    description: str
+    width: int = 330
+    height: int = 150
+
+
+def line_chart(chart: Chart, x: Sequence[float], y: Sequence[float], *, smooth: bool = False) -> str:
+    """A line; with ``smooth`` the running mean over a twentieth of the points in front of the points themselves."""
+    x, y = _binned(x), _binned(y)
+    with _axes(chart) as (axes, figure):
+        front = _running_mean(y, max(1, len(y) // 20)) if smooth else y
+        if smooth:
+            axes.plot(x, y, color=MUTED, linewidth=0.9, alpha=0.55)
+        axes.plot(x, front, color=ACCENT, linewidth=1.8, marker="o" if len(x) == 1 else "")
+        axes.set_xlabel("step")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.margins(x=0.02, y=0.12)
+        return _svg(figure, chart)
+
+
+def histogram(chart: Chart, values: Sequence[float], *, xlabel: str, bins: int = 24) -> str:
+    with _axes(chart) as (axes, figure):
+        axes.hist(values, bins=min(bins, max(1, len(set(values)))), color=ACCENT, rwidth=0.9)
+        axes.set_xlabel(xlabel)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.yaxis.get_major_locator().set_params(integer=True)
+        return _svg(figure, chart)
+
+
+@contextmanager
+def _axes(chart: Chart) -> Iterator[tuple[Any, Any]]:
+    import matplotlib
+    from matplotlib.figure import Figure  # not pyplot: it would keep figures and choose a display
+    from matplotlib.ticker import MaxNLocator
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(chart.width / 72, chart.height / 72), layout="constrained", facecolor="none")
+        axes = figure.add_subplot(facecolor="none")
+        axes.xaxis.set_major_locator(MaxNLocator(max(3, chart.width // 90)))
+        axes.yaxis.set_major_locator(MaxNLocator(max(3, chart.height // 50)))
+        yield axes, figure
+
+
+def _binned(values: Sequence[float]) -> list[float]:
+    """At most MAX_POINTS means of neighbours."""
+    count = min(len(values), MAX_POINTS)
+    edges = [len(values) * i // count for i in range(count + 1)] if count else []
+    return [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def _running_mean(values: Sequence[float], reach: int) -> list[float]:
+    windows = (values[max(0, i - reach) : i + reach + 1] for i in range(len(values)))
+    return [sum(window) / len(window) for window in windows]
+
+
+def _svg(figure: Any, chart: Chart) -> str:
+    """The figure as an element for an HTML page: no namespaces, no ids that another chart has, colours from CSS."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    drawing = ElementTree.fromstring(buffer.getvalue())
+    for parent in list(drawing.iter()):
+        for child in [child for child in parent if child.tag.endswith(("}metadata", "}style"))]:
+            parent.remove(child)  # a style element would reach the whole page
+    for element in drawing.iter():
+        _for_page(element, chart.name)
+    drawing.attrib = {
+        "viewBox": f"0 0 {chart.width} {chart.height}",
+        "width": str(chart.width),
+        "height": str(chart.height),
+        "role": "img",
+        "aria-labelledby": f"{chart.name}-title {chart.name}-desc",
+    }
+    for position, (tag, text) in enumerate((("title", chart.title), ("desc", chart.description))):
+        element = ElementTree.Element(tag, id=f"{chart.name}-{tag}")
+        element.text = text
+        drawing.insert(position, element)
+    return ElementTree.tostring(drawing, encoding="unicode")
+
+
+def _for_page(element: ElementTree.Element, prefix: str) -> None:
+    element.tag = element.tag.rpartition("}")[2]
+    attributes = {}
+    for name, value in element.attrib.items():
+        value = re.sub(r"url\(#", f"url(#{prefix}-", value)
+        value = re.sub(r"font: [^;]*?([\d.]+px)[^;]*", r"font-size: \1", value)  # matplotlib up to 3.10
+        value = re.sub(r"font-family: [^;]*;? ?", "", value)
+        for colour, variable in CSS_COLOURS.items():
+            value = value.replace(colour, variable)
+        if name in ("d", "x", "y", "transform"):
+            value = re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.1f}", value)
+        name = name.rpartition("}")[2]  # xlink:href and href are one in HTML
+        if name == "id":
+            value = f"{prefix}-{value}"
+        elif name == "href":
+            value = f"#{prefix}-{value[1:]}"
+        attributes[name] = value
+    element.attrib = attributes

@@ -1,0 +1,1 @@
+"""What makes training fast; each part has a plain PyTorch twin with the same meaning."""

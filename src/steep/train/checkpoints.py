@@ -1,0 +1,44 @@
+"""Checkpoints that can be trusted after a crash.
+
+transformers writes a checkpoint file by file into its final folder, so a kill in the middle leaves one that looks real.
+A marker written last tells the finished from the unfinished; unfinished ones are removed before training goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+MARKER = "complete"
+
+
+class MarkComplete(TrainerCallback):  # type: ignore[misc]
+    """Marks each checkpoint once all of it is on disk."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER).touch()
+
+
+def last_complete(folder: Path) -> Path | None:
+    """The newest finished checkpoint below ``folder``; unfinished ones are removed."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not (checkpoint / MARKER).exists():
+            shutil.rmtree(checkpoint)
+    newest = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    return Path(newest) if newest else None
+
+
+def step_of(checkpoint: Path | None) -> int:
+    return 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
+
+
+def keep_metrics_until(metrics: Path, step: int) -> None:
+    """Drop what was logged after ``step``: those steps will be done, and logged, again."""
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    metrics.write_text("".join(f"{line}\n" for line in kept))
