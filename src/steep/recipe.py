@@ -6,19 +6,41 @@ descriptions below are the recipe reference: ``docs/recipe.md`` and ``steep sche
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-
+from steep.section import (
+    COUNTRY,
+    LANGUAGE,
+    RUN_NAME,
+    Address,
+    Addresses,
+    Count,
+    Encoding,
+    Fraction,
+    NoSwitch,
+    NotNegative,
+    OneOf,
+    Positive,
+    RegularExpression,
+    Section,
+    Share,
+    Texts,
+    UpToOne,
+    Whole,
+)
 
 # ---------------------------------------------------------------------------------------------------------- gather
 
@@ -26,7 +48,7 @@ Count = Annotated[int, Field(ge=1)]
 class FilesSource(Section):
     """Files on disk: txt, md, html, jsonl, csv, tsv, parquet; also compressed as .gz, .xz, .zst."""
 
-    files: str | list[str]
+    files: Texts
     """Paths or globs, relative to the recipe's folder."""
     name: str | None = None
     """What documents of this entry are called in `source`; by default the file's name."""
@@ -38,7 +60,7 @@ class FilesSource(Section):
     """Column that holds the date, where there is one; ISO 8601 or RFC 2822, UTC where no zone is given."""
     url: str = "url"
     """Column that holds the address, where there is one."""
-    encoding: str | None = None
+    encoding: Encoding | None = None
     """Of text files; detected where not given."""
     licence: str | None = None
     """Licence of these texts, kept with each document."""
@@ -47,19 +69,19 @@ class FilesSource(Section):
 class WebSource(Section):
     """A website, crawled politely: robots.txt is obeyed and the pace follows the server's answers."""
 
-    web: str | list[str]
+    web: Addresses
     """Start addresses."""
     name: str | None = None
     """What documents of this entry are called in `source`; by default the host name."""
-    sitemap: str | list[str] = Field(default_factory=list)
+    sitemap: Address | list[Address] = Field(default=[])
     """Addresses of sitemaps whose pages are fetched as well."""
     max_pages: Count = 500
     """Stop after this many pages."""
-    include: list[str] = Field(default_factory=list)
+    include: list[RegularExpression] = Field(default=[])
     """Regular expressions; an address must match one of them to be kept as a document."""
-    exclude: list[str] = Field(default_factory=list)
+    exclude: list[RegularExpression] = Field(default=[])
     """Regular expressions; an address that matches one is not fetched."""
-    timeout: Annotated[float, Field(gt=0)] = 30.0
+    timeout: Positive = 30.0
     """Seconds after which a page counts as failed."""
     max_bytes: Count = 10_000_000
     """Larger pages count as failed."""
@@ -70,18 +92,21 @@ class WebSource(Section):
 class SocialSource(Section):
     """Apify exports (JSON) of Facebook pages and Instagram: posts of the owner only, never comments."""
 
-    social: str | list[str]
+    social: Texts
     """Paths or globs, relative to the recipe's folder."""
-    owner: str | list[str]
+    owner: Texts
     """Page or user name whose posts are kept; several where the networks know it by different names."""
     name: str | None = None
     """What documents of this entry are called in `source`; by default the file's name."""
 
 
+SOURCES: dict[str, type[Section]] = {"files": FilesSource, "web": WebSource, "social": SocialSource}
+
+
 def _kind_of_source(value: Any) -> str | None:
     if isinstance(value, Mapping):
-        return next((kind for kind in ("files", "web", "social") if kind in value), None)
-    return {FilesSource: "files", WebSource: "web", SocialSource: "social"}.get(type(value))
+        return next((kind for kind in SOURCES if kind in value), None)
+    return next((kind for kind, source in SOURCES.items() if isinstance(value, source)), None)
 
 
 Source = Annotated[
@@ -91,33 +116,6 @@ Source = Annotated[
 
 
 # ----------------------------------------------------------------------------------------------------------- clean
-
-
-class OneOf(Section):
-    """An entry of a list that is a bare name or a one-key mapping: ``- whitespace``, ``- redact: [email]``."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        if isinstance(value, str) and value in cls.model_fields:
-            return {value: {}}
-        if isinstance(value, str):
-            raise ValueError(f"unknown name {value!r}: one of {', '.join(cls.model_fields)}")
-        if isinstance(value, Mapping):  # `- whitespace:` with nothing after the colon
-            return {key: {} if inner is None else inner for key, inner in value.items()}
-        return value
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> OneOf:
-        if len(self.model_fields_set) != 1:
-            raise ValueError(f"give exactly one of {', '.join(type(self).model_fields)}")
-        return self
-
-    @property
-    def chosen(self) -> tuple[str, Any]:
-        """The one name given and its options."""
-        (name,) = self.model_fields_set
-        return name, getattr(self, name)
 
 
 class Whitespace(Section):
@@ -131,8 +129,8 @@ class Markup(Section):
 class Boilerplate(Section):
     """Removes blocks that repeat over many pages of one site: menus, footers, calls to subscribe."""
 
-    min_documents: Annotated[int, Field(ge=2)] = 5
-    """A block must stand in at least this many documents of its site ..."""
+    min_documents: Annotated[int, Field(ge=2), NoSwitch] = 5
+    """A block is removed when it stands in at least this many documents of its site ..."""
     min_share: Fraction = 0.1
     """... and in at least this share of them."""
 
@@ -140,41 +138,48 @@ class Boilerplate(Section):
 class Redact(Section):
     """Replaces personal data by typed placeholders: ``[EMAIL]``, ``[PHONE]``."""
 
-    kinds: list[Literal["email", "phone"]] = Field(default_factory=lambda: ["email", "phone"], min_length=1)
-    """What to replace."""
-    region: str = Field(default="US", pattern="^[A-Z]{2}$")
-    """Country whose national telephone format applies to numbers without a country code."""
+    short = "kinds"
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        return {"kinds": value} if isinstance(value, list) else value
+    kinds: list[Literal["email", "phone"]] = Field(default=["email", "phone"], min_length=1)
+    """What to replace."""
+    region: str = Field(default="US", pattern=COUNTRY)
+    """Country whose national telephone format applies to numbers without a country code."""
 
 
 class Deduplicate(Section):
-    """Drops exact and near duplicates: MinHash bands propose pairs, the true Jaccard similarity of word 5-grams decides."""
+    """Drops exact and near duplicates.
 
-    threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
+    MinHash bands propose pairs; the true Jaccard similarity of their word 5-grams decides.
+    """
+
+    threshold: UpToOne = 0.8
     """Two documents at least this similar are duplicates; the earliest gathered is kept."""
 
 
 class Length(Section):
     """Drops documents that are too short or too long."""
 
-    min_words: Annotated[int, Field(ge=0)] = 5
+    min_words: Annotated[int, Field(ge=0), NoSwitch] = 5
+    """Shorter documents are dropped."""
     max_words: Count | None = None
+    """Longer documents are dropped."""
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Length:
+        if self.max_words is not None and self.max_words < self.min_words:
+            raise ValueError(
+                f"max_words ({self.max_words}) is below min_words ({self.min_words}): nothing would be left"
+            )
+        return self
 
 
 class Language(Section):
     """Keeps documents in the named languages."""
 
-    keep: list[str] = Field(default_factory=lambda: ["en"], min_length=1)
-    """ISO 639-1 codes."""
+    short = "keep"
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        return {"keep": value} if isinstance(value, list) else value
+    keep: list[Annotated[str, Field(pattern=LANGUAGE)]] = Field(default=["en"], min_length=1)
+    """ISO 639-1 codes."""
 
 
 class CleanStep(OneOf):
@@ -197,23 +202,37 @@ class Split(Section):
 
     test: Fraction = 0.1
     """Share of the documents that is held out."""
-    sources: list[str] = Field(default_factory=list)
+    sources: list[str] = Field(default=[])
     """Hold out exactly the documents of these sources instead."""
-    seed: int = 42
+    seed: Whole = 42
+    """Of the draw."""
+
+
+TEMPLATES = ("plain", "title-description", "alpaca", "llama-2", "llama-3")
+
+TEMPLATE_SCHEMA = {"anyOf": [{"enum": list(TEMPLATES)}, {"pattern": r"\.jinja$"}]}
+
+
+def _template(value: str) -> str:
+    if value not in TEMPLATES and not value.endswith(".jinja"):
+        known = ", ".join(map(repr, TEMPLATES))
+        raise PydanticKnownError("literal_error", {"expected": f"{known} or 'FILE.jinja'"})
+    return value
 
 
 class Prepare(Section):
     """From documents to training examples."""
 
-    template: str = "plain"
+    template: Annotated[str, AfterValidator(_template), Field(json_schema_extra=TEMPLATE_SCHEMA)] = "plain"
     """plain, title-description, alpaca, llama-2, llama-3, or the path of a .jinja file."""
-    fields: dict[str, str] = Field(default_factory=dict)
+    fields: dict[str, str] = Field(default={})
     """Jinja expressions that fill the template's variables, e.g. `instruction: "Write about {{ title }}."`."""
     lowercase: bool = False
+    """Write the examples in lower case."""
     split: Split = Split()
-    max_length: Annotated[int, Field(ge=8)] = 512
+    max_length: Annotated[int, Field(ge=8), NoSwitch] = 512
     """Tokens per example; longer ones are cut and counted."""
-    repeat: dict[str, Count] = Field(default_factory=dict)
+    repeat: dict[str, Count] = Field(default={})
     """How often the training examples of a source are repeated, so that a large source does not drown a small one."""
 
 
@@ -223,15 +242,33 @@ class Prepare(Section):
 class Architecture(Section):
     """A Llama to be trained from scratch; names as in transformers' LlamaConfig."""
 
-    vocab_size: Annotated[int, Field(ge=300)] = 8192
+    vocab_size: Annotated[int, Field(ge=300), NoSwitch] = 8192
+    """Entries of the tokenizer, which is trained on the gathered text as well."""
     hidden_size: Count = 256
+    """Width of the residual stream; a multiple of `num_attention_heads`."""
     intermediate_size: Count = 704
+    """Width of the feed-forward layers."""
     num_hidden_layers: Count = 8
+    """Depth."""
     num_attention_heads: Count = 4
+    """Query heads; a multiple of `num_key_value_heads`."""
     num_key_value_heads: Count = 2
+    """Key and value heads, shared by groups of query heads."""
     max_position_embeddings: Count = 1024
-    rope_theta: float = 10000.0
+    """Longest sequence, in tokens."""
+    rope_theta: Positive = 10000.0
+    """Base of the rotary position embedding."""
     tie_word_embeddings: bool = True
+    """Use one matrix for input and output embeddings."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> Architecture:
+        for whole, part in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
+            if getattr(self, whole) % getattr(self, part):
+                raise ValueError(
+                    f"{whole} ({getattr(self, whole)}) must be a multiple of {part} ({getattr(self, part)})"
+                )
+        return self
 
 
 class Model(Section):
@@ -244,6 +281,13 @@ class Model(Section):
     from_scratch: Architecture | None = None
     """A new model instead of `base`; with `train.objective: pretrain`."""
 
+    @model_serializer(mode="wrap")
+    def _without_unused_base(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = serialize(self)
+        if self.from_scratch is not None:  # a filled recipe must be valid again, and must not name a base
+            written.pop("base", None)
+        return written
+
 
 # ----------------------------------------------------------------------------------------------------------- train
 
@@ -252,35 +296,51 @@ class Lora(Section):
     """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685)."""
 
     rank: Count = 16
+    """Of the two matrices whose product is added to a weight."""
     alpha: Count = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: str | list[str] = "all-linear"
+    """The product is scaled by alpha / rank."""
+    dropout: Share = 0.0
+    """On the adapter's input while training."""
+    target_modules: Texts = "all-linear"
+    """Names of the layers that get an adapter; `all-linear` is all but the output layer."""
 
 
 class Train(Section):
     """Fine-tuning."""
 
     method: Literal["full", "lora"] = "lora"
+    """`full` trains every weight; `lora` trains small matrices beside the frozen ones."""
     objective: Literal["sft", "pretrain"] = "sft"
     """`sft` keeps examples whole; `pretrain` splits long texts over rows instead of cutting them."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    epochs: Annotated[float, Field(gt=0)] = 3.0
+    learning_rate: Positive = 2e-4
+    """Peak of the schedule."""
+    epochs: Positive = 3.0
+    """Passes over the training examples."""
     max_steps: Count | None = None
     """Stop after this many steps, whatever `epochs` says."""
     batch_size: Count = 8
     """Rows per step and device: packed rows of `max_length` tokens, or examples where `packing` is off."""
     gradient_accumulation_steps: Count = 1
+    """Batches whose gradients are added before a step."""
     packing: bool = True
     """Fill rows with several examples; none of them sees another."""
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """How the learning rate falls after warming up."""
+    warmup_ratio: Share = 0.03
+    """Share of the steps during which the learning rate rises."""
+    weight_decay: NotNegative = 0.0
+    """Of AdamW."""
     adam_beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    max_grad_norm: Positive = 1.0
+    """Longer gradients are scaled down to this norm."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of weights and arithmetic."""
+    compile: bool = False
+    """Compile the repeated layers (`torch.compile`): pays on a GPU over some hundred steps, not on a CPU."""
     save_steps: Count = 100
     """Checkpoint every so many steps; the last two are kept."""
-    seed: int = 42
+    seed: Whole = 42
+    """Of the order of the examples and of new weights."""
     lora: Lora = Lora()
 
 
@@ -299,13 +359,18 @@ class Continuation(Section):
 
     split: Fraction = 0.5
     """Share of the tokens that is given."""
-    metrics: list[Literal["bleu", "rouge"]] = Field(default_factory=lambda: ["bleu", "rouge"], min_length=1)
+    metrics: list[Literal["bleu", "rouge"]] = Field(default=["bleu", "rouge"], min_length=1)
+    """How a continuation is compared with its reference; `rouge` is ROUGE-1, ROUGE-2 and ROUGE-L."""
     max_new_tokens: Count = 128
-    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """Longest continuation."""
+    temperature: NotNegative = 0.0
     """0 is greedy decoding."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_p: UpToOne = 1.0
+    """Sample from the likeliest tokens that make up this share of the probability."""
     batch_size: Count = 32
-    seed: int = 42
+    """Prompts that are continued at the same time."""
+    seed: Whole = 42
+    """Of the sampling."""
 
 
 class EvaluateStep(OneOf):
@@ -326,25 +391,65 @@ def _default_evaluate() -> list[EvaluateStep]:
     return [EvaluateStep.model_validate(name) for name in ("perplexity", "continuation")]
 
 
+class Conflict(NamedTuple):
+    """Two places that contradict each other; the first is where the reader is sent."""
+
+    where: tuple[str | int, ...]
+    other: tuple[str | int, ...]
+    message: str
+
+
 class Recipe(Section):
     """Everything about a run, from the sources to the evidence."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Of the run: its folder is `runs/<name>`."""
+    name: str = Field(pattern=RUN_NAME)
+    """Name of the run: its folder is `runs/<name>`."""
     gather: list[Source] = Field(min_length=1)
+    """Where the text comes from."""
     clean: list[CleanStep] = Field(default_factory=_default_clean)
+    """Steps of cleaning, in the order given."""
     prepare: Prepare = Prepare()
     model: Model = Model()
     train: Train = Train()
     evaluate: list[EvaluateStep] = Field(default_factory=_default_evaluate, min_length=1)
+    """What is measured, on the base model and on the tuned one."""
 
     @model_validator(mode="after")
     def _possible(self) -> Recipe:
-        scratch, pretrain = self.model.from_scratch is not None, self.train.objective == "pretrain"
-        if scratch and "base" in self.model.model_fields_set:
-            raise ValueError("model: give base or from_scratch, not both")
-        if scratch and not pretrain:
-            raise ValueError("model.from_scratch needs train.objective: pretrain")
-        if pretrain and self.train.method != "full":
-            raise ValueError("train.objective: pretrain needs train.method: full")
+        conflicts = [*_conflicts_about_a_new_model(self), *_measured_twice(self)]
+        if conflicts:
+            raise ValidationError.from_exception_data("Recipe", [_line_error(conflict) for conflict in conflicts])
         return self
+
+
+def _conflicts_about_a_new_model(recipe: Recipe) -> Iterator[Conflict]:
+    new, pretrain = recipe.model.from_scratch, recipe.train.objective == "pretrain"
+    base, scratch = ("model", "base"), ("model", "from_scratch")
+    objective, method, longest = ("train", "objective"), ("train", "method"), ("prepare", "max_length")
+    if new and "base" in recipe.model.model_fields_set:
+        yield Conflict(
+            base, scratch, "cannot stand beside from_scratch, which starts from no model: remove one of them"
+        )
+    if new and not pretrain:
+        yield Conflict(scratch, objective, "a new model needs `train.objective: pretrain`")
+    if pretrain and recipe.train.method != "full":
+        yield Conflict(objective, method, "pretrain trains every weight: it needs `train.method: full`")
+    if new and recipe.prepare.max_length > new.max_position_embeddings:
+        limit = f"model.from_scratch.max_position_embeddings ({new.max_position_embeddings})"
+        message = f"prepare.max_length ({recipe.prepare.max_length}) is above {limit}"
+        given = "max_length" in recipe.prepare.model_fields_set
+        yield Conflict(longest, scratch, message) if given else Conflict(scratch, longest, message)
+
+
+def _measured_twice(recipe: Recipe) -> Iterator[Conflict]:
+    first: dict[str, int] = {}
+    for index, (name, _) in enumerate(step.chosen for step in recipe.evaluate):
+        if name in first:
+            earlier = ("evaluate", first[name])
+            yield Conflict(("evaluate", index), earlier, f"{name} is measured already, in evaluate.{first[name]}")
+        first.setdefault(name, index)
+
+
+def _line_error(conflict: Conflict) -> InitErrorDetails:
+    error = PydanticCustomError("conflict", "{message}", {"message": conflict.message, "other": conflict.other})
+    return InitErrorDetails(type=error, loc=conflict.where, input=None)

@@ -1,13 +1,13 @@
 """From an example to token ids and labels: the one place where this happens.
 
-Training, evaluation, generation and the preview all call `encode` or `encode_prompt`, so what is trained on is, token
+Training, evaluation, generation and the preview all call `encode` or `encode_prompts`, so what is trained on is, token
 for token, what is measured and served. Prompt and completion are encoded apart and joined, because a tokenizer may
 otherwise merge across the border and the prompt's ids would differ between training and generation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,33 +35,34 @@ class Encoded:
         return sum(label != IGNORE for label in self.labels[1:])
 
 
-def encode(example: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Encoded:
-    """Encode one example: ``[bos] text [eos]``, or ``[bos] prompt completion [eos]`` with loss on the completion only.
+def encode(
+    examples: Sequence[Mapping[str, str]], tokenizer: PreTrainedTokenizerBase, max_length: int | None
+) -> list[Encoded]:
+    """Encode examples: ``[bos] text [eos]``, or ``[bos] prompt completion [eos]`` with loss on the completion only.
 
-    ``example`` has ``text``, or ``prompt`` and ``completion``.
+    Each example has ``text``, or ``prompt`` and ``completion``. Many at once are tokenized on all cores.
     """
-    if "completion" in example:
-        prompt, trained = encode_prompt(example["prompt"], tokenizer), text_ids(example["completion"], tokenizer)
-    else:
-        prompt, trained = bos_ids(tokenizer), text_ids(example["text"], tokenizer)
-    if not trained or trained[-1] != tokenizer.eos_token_id:
-        trained = [*trained, tokenizer.eos_token_id]
+    if not examples:
+        return []
+    trained = text_ids([example.get("completion", example.get("text", "")) for example in examples], tokenizer)
+    prompts = encode_prompts([example.get("prompt", "") for example in examples], tokenizer)
+    return [_join(prompt, ids, tokenizer, max_length) for prompt, ids in zip(prompts, trained, strict=True)]
+
+
+def _join(prompt: list[int], ids: list[int], tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Encoded:
+    trained = ids if ids[-1:] == [tokenizer.eos_token_id] else [*ids, tokenizer.eos_token_id]
     input_ids, labels = prompt + trained, [IGNORE] * len(prompt) + trained
     dropped = 0 if max_length is None else max(0, len(input_ids) - max_length)
     return Encoded(input_ids[:max_length], labels[:max_length], dropped)
 
 
-def encode_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """``[bos] prompt``, as it stands in training; BOS is not doubled where the prompt brings its own."""
-    ids, bos = text_ids(prompt, tokenizer), bos_ids(tokenizer)
-    return ids if bos and ids[:1] == bos else bos + ids
+def encode_prompts(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """``[bos] prompt``, as it stands in training; BOS is not doubled where a prompt brings its own."""
+    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return [ids if bos and ids[:1] == bos else bos + ids for ids in text_ids(prompts, tokenizer)]
 
 
-def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-
-
-def text_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The ids of a text alone, without special tokens around it."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+def text_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """The ids of texts alone, without special tokens around them."""
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
     return ids

@@ -16,17 +16,27 @@ FEW_TEXTS = 30
 
 @dataclass(frozen=True, slots=True)
 class Metric:
+    """``ratio``: a change is told as a share of the base's value. Overlaps are near zero where the base is far from the
+    text, so that a share would only impress. ``told``: part of the verdict; what repeats another measure is not."""
+
     label: str
     meaning: str
     lower_is_better: bool = False
+    ratio: bool = False
+    told: bool = True
 
 
 METRICS = {
-    "perplexity": Metric("Perplexity", "how many words the model hesitates between, so to speak; lower is better", True),
+    "perplexity": Metric(
+        "Perplexity", "how many tokens the model is torn between at each step; lower is better", True, True
+    ),
+    "bits_per_byte": Metric(
+        "Bits per byte", "the same, to compare with models of other tokenizers; lower is better", True, True, told=False
+    ),
     "bleu": Metric("BLEU", "word sequences shared with the true continuation, 0 to 100; higher is better"),
-    "rouge1": Metric("ROUGE-1", "single words shared with it; higher is better"),
-    "rouge2": Metric("ROUGE-2", "word pairs shared with it; higher is better"),
-    "rougeL": Metric("ROUGE-L", "longest common word sequence; higher is better"),
+    "rouge1": Metric("ROUGE-1", "single words shared with it, 0 to 1; higher is better"),
+    "rouge2": Metric("ROUGE-2", "word pairs shared with it, 0 to 1; higher is better"),
+    "rougeL": Metric("ROUGE-L", "longest common word sequence, 0 to 1; higher is better"),
 }
 
 
@@ -61,14 +71,11 @@ class Change:
 
     @property
     def difference(self) -> str:
-        return "" if self.base is None else _fixed(self.tuned - self.base, self._decimals, sign="+")
-
-    @property
-    def relative(self) -> str:
-        """The change as a share of the base's value; empty where that has no meaning."""
-        if not self.base or not math.isfinite(self.base) or not math.isfinite(self.tuned):
+        if self.base is None:
             return ""
-        return _fixed(100 * (self.tuned - self.base) / abs(self.base), 0, sign="+") + "\u00a0%"
+        if self.metric.ratio and self.base and math.isfinite(self.base) and math.isfinite(self.tuned):
+            return _fixed(100 * (self.tuned - self.base) / abs(self.base), 0, sign="+") + "\u00a0%"
+        return _fixed(self.tuned - self.base, self._decimals, sign="+")
 
     @property
     def _decimals(self) -> int:
@@ -87,18 +94,21 @@ def changes(scores: Mapping[str, Any]) -> list[Change]:
     """The measures of ``scores.json`` in the order of METRICS."""
     found: Mapping[str, Mapping[str, Any]] = scores["metrics"]
     return [
-        Change(metric, _number(found[key]["base"]), _number(found[key]["tuned"]) or 0.0, found[key]["n"])
+        Change(metric, found[key]["base"], found[key]["tuned"], found[key]["n"])
         for key, metric in METRICS.items()
         if key in found
     ]
 
 
 def verdict(measured: Sequence[Change]) -> Verdict:
-    compared = [change for change in measured if change.base is not None]
-    numbers = "; ".join(map(_sentence, measured)) + "."
+    told = [change for change in measured if change.metric.told]
+    compared = [change for change in told if change.base is not None]
+    numbers = "; ".join(map(_sentence, told)) + "."
     if not compared:
         headline = "There is no base model to compare with."
-        caveat = "These figures say how well the model fits text it has not seen, not that it is better than another model."
+        caveat = (
+            "These figures say how well the model fits text it has not seen, not that it is better than another model."
+        )
         return Verdict(headline, numbers, caveat)
     return Verdict(_headline(compared), numbers, _caveat(min(change.n for change in compared)))
 
@@ -122,8 +132,7 @@ def _sentence(change: Change) -> str:
     if change.direction == 0:
         return f"{label} went from {change.before} to {change.after}"
     verb = "rose" if change.direction > 0 else "fell"
-    share = f" ({change.relative})" if change.relative else ""
-    return f"{label} {verb} from {change.before} to {change.after}{share}"
+    return f"{label} {verb} from {change.before} to {change.after} ({change.difference})"
 
 
 def _caveat(texts: int) -> str:
@@ -132,10 +141,6 @@ def _caveat(texts: int) -> str:
         "Both models read the same held-out text, which was not trained on. These are averages; no significance test "
         f"has been run yet, so a small difference may be chance.{few}"
     )
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
 
 
 def _fixed(value: float, decimals: int, sign: str = "-") -> str:

@@ -99,8 +99,7 @@ def encode_all(
     tables = []
     for batch in examples.to_batches(max_chunksize=1000):
         rows: list[Mapping[str, str]] = batch.to_pylist()
-        encoded = [tokens.encode(row, tokenizer, limit) for row in rows]
-        trained = [one for one in encoded if one.trained]
+        trained = [one for one in tokens.encode(rows, tokenizer, limit) if one.trained]
         columns = {"input_ids": [one.input_ids for one in trained], "labels": [one.labels for one in trained]}
         tables.append(pa.table(columns, schema=schema))
     table = pa.concat_tables(tables) if tables else schema.empty_table()
@@ -122,6 +121,9 @@ def _trainer(
 
     if options.packing:
         use_packed_attention(model)
+    if options.compile:
+        for layer in model.model.layers:
+            layer.compile()
     trainer = SFTTrainer(
         model=model,
         args=_config(options, max_length, folder),

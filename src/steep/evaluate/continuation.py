@@ -1,0 +1,95 @@
+"""Each held-out text is cut, the model continues its first part, and the second part is the reference.
+
+The cut is made in token ids, so the model continues exactly the tokens it would have seen in training; the reference
+is cut to as many tokens as the model may say. A text too short to be cut is left out and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steep.evaluate.heldout import HeldOut
+from steep.generation import decode, fit_prompt, generate
+from steep.terminal import progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from steep.recipe import Continuation
+
+SHORTEST = 2
+"""Tokens that each side of the cut must have."""
+BROKEN = "\ufffd"
+"""What a decoder shows for a character of which some bytes are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """``example`` is a place in the list of examples; ``limit`` is how many tokens the reference has."""
+
+    example: int
+    prompt_ids: list[int]
+    prompt: str
+    reference: str
+    limit: int
+
+
+def tasks(
+    examples: Sequence[HeldOut], tokenizer: PreTrainedTokenizerBase, options: Continuation, window: int
+) -> list[Task]:
+    """Cut every example that is long enough.
+
+    Prompt and answer fit together into ``window`` tokens, of which the answer takes at most half.
+    """
+    cut = (_cut(number, example, tokenizer, options, window) for number, example in enumerate(examples))
+    return [task for task in cut if task is not None]
+
+
+def _cut(
+    number: int, example: HeldOut, tokenizer: PreTrainedTokenizerBase, options: Continuation, window: int
+) -> Task | None:
+    if len(example.scored) < 2 * SHORTEST:
+        return None
+    text = [example.input_ids[place] for place in example.scored]
+    border = _whole_character(text, round(len(text) * options.split), tokenizer)
+    rest = text[border:][: min(options.max_new_tokens, window // 2)]
+    prompt = fit_prompt(example.input_ids[: example.scored[border]], window - len(rest), tokenizer.bos_token_id)
+    return Task(number, prompt, decode(tokenizer, prompt), _shown(tokenizer, rest), len(rest))
+
+
+def _whole_character(text: Sequence[int], border: int, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Move the border right until no character stands across it, as long as both sides stay long enough."""
+    last = len(text) - SHORTEST
+    border = min(max(border, SHORTEST), last)
+    while border < last and decode(tokenizer, text[max(0, border - 4) : border]).endswith(BROKEN):
+        border += 1
+    return border
+
+
+def _shown(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
+    """Their text; a last character that the limit cut in two is left away, in reference and answer alike."""
+    return decode(tokenizer, token_ids).rstrip(BROKEN)
+
+
+def continue_texts(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, cut: Sequence[Task], options: Continuation
+) -> list[str]:
+    """What the model says after each prompt."""
+    texts = [""] * len(cut)
+    answers = generate(
+        model,
+        tokenizer,
+        [task.prompt_ids for task in cut],
+        max_new_tokens=[task.limit for task in cut],
+        temperature=options.temperature,
+        top_p=options.top_p,
+        seed=options.seed,
+        batch_size=options.batch_size,
+    )
+    with progress("continuation", total=len(cut)) as update:
+        for answer in answers:
+            texts[answer.index] = _shown(tokenizer, answer.token_ids)
+            update()
+    return texts

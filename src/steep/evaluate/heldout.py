@@ -1,0 +1,48 @@
+"""The held-out examples as token ids, and which of them are the text that a model is judged by.
+
+A prompt, BOS, EOS and other special tokens come from the template: they are given to the model and never scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from steep.errors import SteepError
+from steep.tokens import IGNORE, encode
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """One example; ``scored`` are the places in ``input_ids``, in order, that hold its text."""
+
+    document_id: str
+    input_ids: list[int]
+    scored: list[int]
+
+
+def hold_out(examples: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase) -> list[HeldOut]:
+    """Encode every example whole, however long it is."""
+    template = _template_ids(tokenizer)
+    found = []
+    for example in examples:
+        encoded = encode(example, tokenizer, max_length=None)
+        places = [
+            place
+            for place, label in enumerate(encoded.labels)
+            if label != IGNORE and label not in template and place > 0  # nothing stands before the first token
+        ]
+        found.append(HeldOut(str(example["document_id"]), encoded.input_ids, places))
+    if not any(example.scored for example in found):
+        raise SteepError("there is no held-out text to evaluate on; raise prepare.split.test or gather more documents")
+    return found
+
+
+def _template_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """All special tokens but the unknown one, which stands for text."""
+    ends = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    return (set(tokenizer.all_special_ids) - {tokenizer.unk_token_id} | ends) - {None}

@@ -1,0 +1,51 @@
+"""Which files a source names: paths and globs, and what to say where there are none."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from steep.errors import SourceError
+
+SHOWN = 5
+
+
+def matching_files(patterns: str | Sequence[str], folder: Path) -> list[Path]:
+    """The files of each pattern in sorted order, each once; a pattern without any is an error."""
+    found: dict[Path, None] = {}
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        found.update(dict.fromkeys(_matches(pattern, folder)))
+    return list(found)
+
+
+def _matches(pattern: str, folder: Path) -> list[Path]:
+    path = folder / Path(pattern).expanduser()
+    if path.is_file():  # also where its name holds a bracket
+        return [path]
+    if path.is_dir():
+        raise SourceError(
+            f"{pattern!r} is a folder: name the files in it, for example '{pattern.rstrip('/')}/**/*.txt'"
+        )
+    # unlike Path.glob, this takes absolute patterns and leaves hidden files alone
+    matches = glob.glob(str(Path(pattern).expanduser()), root_dir=folder, recursive=True)  # noqa: PTH207
+    files = sorted(found for match in matches if (found := folder / match).is_file())
+    if not files:
+        raise SourceError(f"no file matches {pattern!r}: {_what_is_there(path)}")
+    return files
+
+
+def _what_is_there(path: Path) -> str:
+    """Follows the path as far as it exists; from there, the nearest name or what there is instead."""
+    folder = Path(path.anchor)
+    for part in path.parts[1:] if path.anchor else path.parts:
+        if not (folder / part).exists():
+            break
+        folder /= part
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    near = get_close_matches(part, names, n=1)
+    if near:
+        return f"there is no {part!r} in {folder}; did you mean {near[0]!r}?"
+    more = ", …" if len(names) > SHOWN else ""
+    return f"{folder} holds " + (", ".join(names[:SHOWN]) + more if names else "nothing")

@@ -1,0 +1,296 @@
+"""The crawler, run as ``python -m steep.gather.spider FOLDER`` because Scrapy's reactor cannot start twice.
+
+The folder holds ``plan.json``, what to crawl; pages go to ``pages.jsonl`` and failures to ``failures.jsonl`` as they
+come, and the file ``finished`` tells that the crawl is complete. The site is walked level by level in the order of its
+links, so that the same site gives the same pages even where ``max_pages`` cuts. To resume, the walk is repeated from
+the start with the pages on record in place of the network. Scrapy's own JOBDIR is not used: after kill -9 it knows
+which addresses it has seen, but has lost those that waited, and ends early without a word.
+
+Standard output tells the parent how far it is, one JSON object a line. When standard input closes the crawler ends
+between two pages: so it does when the parent wants it to, and when the parent dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import urldefrag, urlsplit
+
+import scrapy
+from scrapy import signals
+from scrapy.crawler import Crawler, CrawlerProcess
+from scrapy.exceptions import (
+    CannotResolveHostError,
+    DontCloseSpider,
+    DownloadCancelledError,
+    DownloadConnectionRefusedError,
+    DownloadFailedError,
+    DownloadTimeoutError,
+    IgnoreRequest,
+    ResponseDataLossError,
+    StopDownload,
+)
+from scrapy.extensions.throttle import AutoThrottle
+from scrapy.http import HtmlResponse, Response
+from scrapy.linkextractors import LinkExtractor
+from scrapy.spidermiddlewares.httperror import HttpError
+from scrapy.utils.gz import gunzip, gzip_magic_number
+from scrapy.utils.sitemap import Sitemap
+from w3lib.url import canonicalize_url
+
+from steep.gather.pages import Fetched, Pages
+
+LINKS = LinkExtractor(tags=("a", "area"))
+
+
+class Address(NamedTuple):
+    url: str
+    sitemap: bool = False
+
+
+class AlreadyKnown(IgnoreRequest):  # type: ignore[misc]
+    """A redirect leads to a page that is gathered under its own address."""
+
+
+def site_of(url: str) -> tuple[str, int | None]:
+    """Host and port; ``www.`` and http against https make no difference."""
+    parts = urlsplit(url)
+    return (parts.hostname or "").removeprefix("www."), None if parts.port in (80, 443) else parts.port
+
+
+class Site(scrapy.Spider):  # type: ignore[misc]
+    name = "steep"
+
+    def __init__(self, plan: dict[str, Any], folder: Path) -> None:
+        super().__init__()
+        self.plan = plan
+        self.folder = folder
+        self.pages = Pages.append(folder / "pages.jsonl")
+        self.failures = (folder / "failures.jsonl").open("w", encoding="utf-8")
+        self.failed = 0
+        start = [*map(Address, plan["addresses"]), *(Address(url, sitemap=True) for url in plan["sitemaps"])]
+        self.sites = {site_of(address.url) for address in start}
+        self.exclude = [re.compile(pattern) for pattern in plan["exclude"]]
+        self.seen: set[str] = set()
+        self.queue: deque[Address] = deque()
+        self.level: list[Address] = []
+        self.links: dict[str, list[Address]] = {}
+        self._enqueue(start)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Site:
+        spider: Site = super().from_crawler(crawler, *args, **kwargs)
+        crawler.signals.connect(spider.next_level, signals.spider_idle)
+        crawler.signals.connect(spider.skip_what_is_no_page, signals.headers_received)
+        crawler.signals.connect(spider.heed_crawl_delay, signals.robots_parsed)
+        crawler.signals.connect(spider.give_up, signals.spider_error)
+        return spider
+
+    # ---------------------------------------------------------------------------------------------------- the walk
+
+    def next_level(self) -> None:
+        """Called when nothing is under way: sends what was found, or lets the crawl end."""
+        self._enqueue_links()
+        while self.queue and (room := self.plan["max_pages"] - self.pages.count) > 0:
+            self.level = [self.queue.popleft() for _ in range(min(room, len(self.queue)))]
+            wanted = [address for address in self.level if not self._replay(address)]
+            for address in wanted:
+                self.crawler.engine.crawl(self._request(address))
+            if wanted:
+                raise DontCloseSpider
+            self._enqueue_links()
+        if self.pages.count:  # a crawl that got nothing is tried again
+            (self.folder / "finished").touch()
+        tell(finished=True)
+
+    def _enqueue_links(self) -> None:
+        for address in self.level:
+            self._enqueue(self.links.pop(address.url, []))
+        self.level = []
+
+    def _enqueue(self, addresses: Sequence[Address]) -> None:
+        for address in addresses:
+            key = canonicalize_url(address.url)
+            if key not in self.seen:
+                self.seen.add(key)
+                self.queue.append(address)
+
+    def _replay(self, address: Address) -> bool:
+        page = None if address.sitemap else self.pages.get(address.url)
+        if page is None:
+            return False
+        self.seen.add(canonicalize_url(page.url))
+        if page.html is not None:
+            response = HtmlResponse(page.url, body=page.html.encode("utf-8", "replace"), encoding="utf-8")
+            self.links[address.url] = list(self._links(response))
+        return True
+
+    def _request(self, address: Address) -> scrapy.Request:
+        return scrapy.Request(
+            address.url,
+            callback=self.read_sitemap if address.sitemap else self.read_page,
+            errback=self.note_failure,
+            dont_filter=True,
+            meta={"asked": address.url},
+        )
+
+    # ---------------------------------------------------------------------------------------------- what comes back
+
+    def read_page(self, response: Response) -> None:
+        asked = response.meta["asked"]
+        html = response.text if isinstance(response, HtmlResponse) else None
+        self.pages.add(Fetched(asked, response.url, html))
+        if html is not None:
+            self.links[asked] = list(self._links(response))
+        self._tell()
+
+    def _links(self, response: HtmlResponse) -> Iterator[Address]:
+        for link in LINKS.extract_links(response):
+            url = urldefrag(link.url).url
+            if self._wanted(url):
+                yield Address(url)
+
+    def _wanted(self, url: str) -> bool:
+        return site_of(url) in self.sites and not any(pattern.search(url) for pattern in self.exclude)
+
+    def read_sitemap(self, response: Response) -> None:
+        body = (
+            gunzip(response.body, max_size=10 * self.plan["max_bytes"])
+            if gzip_magic_number(response)
+            else response.body
+        )
+        sitemap = Sitemap(body)
+        index = sitemap.type == "sitemapindex"
+        found = [Address(entry["loc"], sitemap=index) for entry in sitemap if "loc" in entry]
+        self.links[response.meta["asked"]] = [address for address in found if self._wanted(address.url)]
+
+    def note_failure(self, failure: Any) -> None:
+        asked = failure.request.meta["asked"]
+        if isinstance(failure.value, AlreadyKnown):
+            self.pages.add(Fetched(asked, failure.request.url, None))
+            return
+        self.failed += 1
+        json.dump({"where": asked, "reason": self._reason(failure.value)}, self.failures)
+        self.failures.write("\n")
+        self.failures.flush()
+        self._tell()
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, HttpError):
+            return f"HTTP {error.response.status}"
+        reasons: dict[type[Exception], str] = {
+            DownloadTimeoutError: f"no complete answer within {self.plan['timeout']:g} s",
+            DownloadCancelledError: f"larger than {self.plan['max_bytes']:,} bytes",
+            DownloadConnectionRefusedError: "connection refused",
+            CannotResolveHostError: "host name not found",
+            DownloadFailedError: "connection lost",
+            ResponseDataLossError: "connection lost in the middle of the page",
+        }
+        known = next((reason for kind, reason in reasons.items() if isinstance(error, kind)), None)
+        return known or str(error) or type(error).__name__
+
+    def _tell(self) -> None:
+        tell(pages=self.pages.count, failed=self.failed, waiting=len(self.level) + len(self.queue))
+
+    # ------------------------------------------------------------------------------------------------------ signals
+
+    def check_redirect(self, url: str, trail: Sequence[str]) -> None:
+        key = canonicalize_url(url)
+        if key in map(canonicalize_url, trail):
+            raise IgnoreRequest(f"redirect loop: {' -> '.join([*trail, url])}")
+        if not self._wanted(url):
+            raise IgnoreRequest(f"redirects to another site or an excluded address: {url}")
+        if key in self.seen:
+            raise AlreadyKnown
+        self.seen.add(key)
+
+    def skip_what_is_no_page(self, headers: Any, request: scrapy.Request) -> None:
+        """A film that is named like a page is not downloaded; its headers are enough."""
+        kind = (headers.get("Content-Type") or b"text/html").lower()
+        if request.callback == self.read_page and b"html" not in kind:
+            raise StopDownload(fail=False)
+
+    def heed_crawl_delay(self, robotparser: Any) -> None:
+        delay = robotparser.crawl_delay(self.plan["user_agent"])
+        throttle = self.crawler.get_extension(AutoThrottle)
+        if delay and throttle:
+            throttle.mindelay = max(throttle.mindelay, min(delay, throttle.maxdelay))
+            for slot in self.crawler.engine.downloader.slots.values():
+                slot.delay = max(slot.delay, throttle.mindelay)
+
+    def give_up(self, failure: Any) -> NoReturn:
+        """An error of ours or of the disk: what is on record stays, and the parent says why."""
+        tell(error=f"{type(failure.value).__name__}: {failure.value}")
+        os._exit(1)
+
+
+class Redirects:
+    """Applies the limits of the crawl to where redirects lead, before robots.txt is asked."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self.crawler = crawler
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Redirects:
+        return cls(crawler)
+
+    def process_request(self, request: scrapy.Request) -> None:
+        trail = request.meta.get("redirect_urls")
+        if trail and "asked" in request.meta and request.meta.get("checked") != request.url:  # a retry was checked
+            self.crawler.spider.check_redirect(request.url, trail)
+            request.meta["checked"] = request.url
+
+
+def tell(**what: Any) -> None:
+    print(json.dumps(what), flush=True)  # noqa: T201 - this is how the parent is told
+
+
+def settings(plan: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The pace: one request under way, so that a server that answers in 0.1 s gets 10 a second, and never over 50."""
+    return {
+        "USER_AGENT": plan["user_agent"],
+        "ROBOTSTXT_OBEY": True,
+        "AUTOTHROTTLE_ENABLED": True,
+        "AUTOTHROTTLE_START_DELAY": 0.2,
+        "AUTOTHROTTLE_TARGET_CONCURRENCY": 1.0,
+        "DOWNLOAD_DELAY": 0.02,
+        "CONCURRENT_REQUESTS_PER_DOMAIN": 4,
+        "DOWNLOAD_TIMEOUT": plan["timeout"],
+        "DOWNLOAD_MAXSIZE": plan["max_bytes"],
+        "DOWNLOAD_WARNSIZE": 0,
+        "METAREFRESH_MAXDELAY": 5,  # a page that reloads itself every minute is no redirect
+        "DOWNLOADER_MIDDLEWARES": {Redirects: 50},
+        "COOKIES_ENABLED": False,
+        "TELNETCONSOLE_ENABLED": False,
+        "LOG_FILE": str(folder / "crawl.log"),
+        "LOG_LEVEL": "INFO",
+    }
+
+
+def end_with_parent(call_from_thread: Callable[..., Any]) -> None:
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        call_from_thread(os._exit, 1)  # in the reactor's thread: never in the middle of a record
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(folder: Path) -> None:
+    plan = json.loads((folder / "plan.json").read_text("utf-8"))
+    process = CrawlerProcess(settings(plan, folder))
+    process.crawl(Site, plan=plan, folder=folder)
+    from twisted.internet import reactor  # after Scrapy has chosen one
+
+    end_with_parent(reactor.callFromThread)
+    process.start()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

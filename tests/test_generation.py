@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import logging
+import warnings
+
+import pytest
+import torch
+
+from steep.errors import ModelError, UsageError
+from steep.generation import fit_prompt, generate, stream
+from steep.tokens import encode_prompt
+
+PROMPTS = ["Rain", "The kettle sings when the water is ready.", "A quick brown fox", "numbers 1 2", ""]
+
+
+@pytest.fixture
+def prompts(tokenizer):
+    return [encode_prompt(prompt, tokenizer) for prompt in PROMPTS]
+
+
+def answers(model, tokenizer, prompts, **options):
+    options = {"max_new_tokens": 24} | options
+    return {answer.index: answer for answer in generate(model, tokenizer, prompts, **options)}
+
+
+def one_by_one(model, tokenizer, prompts, **options):
+    singles = (
+        generate(model, tokenizer, [p], max_new_tokens=24, first_index=i, **options) for i, p in enumerate(prompts)
+    )
+    return {answer.index: answer for single in singles for answer in single}
+
+
+def ending_model(model, tokenizer, token: str):
+    """The model, changed so that EOS is what it says instead of one token."""
+    head = model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    wanted = tokenizer.convert_tokens_to_ids(token) if isinstance(token, str) else token
+    with torch.no_grad():
+        head.weight[[wanted, tokenizer.eos_token_id]] = head.weight[[tokenizer.eos_token_id, wanted]]
+    return model
+
+
+def test_a_batch_gives_the_same_tokens_as_one_prompt_at_a_time(tiny_model, tokenizer, prompts):
+    assert answers(tiny_model, tokenizer, prompts, batch_size=5) == one_by_one(tiny_model, tokenizer, prompts)
+
+
+def test_the_answer_is_the_likeliest_token_each_time(tiny_model, tokenizer, prompts):
+    ids = list(prompts[1])
+    for _ in range(24):
+        with torch.no_grad():
+            ids.append(int(tiny_model(torch.tensor([ids])).logits[0, -1].argmax()))
+    assert answers(tiny_model, tokenizer, prompts)[1].token_ids == ids[len(prompts[1]) :]
+
+
+def test_sampling_does_not_depend_on_how_prompts_fall_into_batches(tiny_model, tokenizer, prompts):
+    options = {"temperature": 1.0, "top_p": 0.9, "seed": 7}
+    batched = answers(tiny_model, tokenizer, prompts, batch_size=2, **options)
+    assert batched == answers(tiny_model, tokenizer, prompts, batch_size=5, **options)
+    assert batched == one_by_one(tiny_model, tokenizer, prompts, **options)
+
+
+def test_another_seed_or_index_samples_another_answer(tiny_model, tokenizer, prompts):
+    same = [prompts[0]] * 2
+    first = answers(tiny_model, tokenizer, same, temperature=1.0, seed=1)
+    assert first[0].token_ids != first[1].token_ids
+    assert first[0].token_ids != answers(tiny_model, tokenizer, same, temperature=1.0, seed=2)[0].token_ids
+
+
+def test_sampled_tokens_follow_the_distribution_of_the_model(tiny_model, tokenizer, prompts):
+    tiny_model.get_output_embeddings().weight.data *= 8  # a distribution that is not nearly uniform
+    with torch.no_grad():
+        expected = tiny_model(torch.tensor([prompts[2]])).logits[0, -1].div(0.7).softmax(-1)
+    drawn = generate(tiny_model, tokenizer, [prompts[2]] * 4000, max_new_tokens=1, temperature=0.7, batch_size=500)
+    counts = torch.bincount(torch.tensor([a.token_ids[0] for a in drawn if a.token_ids]), minlength=len(expected))
+    assert (counts / 4000 - expected).abs().max() < 0.03
+
+
+def test_top_p_keeps_only_the_likeliest_tokens(tiny_model, tokenizer, prompts):
+    with torch.no_grad():
+        ordered, tokens = tiny_model(torch.tensor([prompts[2]])).logits[0, -1].softmax(-1).sort(descending=True)
+    nucleus = set(tokens[: int((ordered.cumsum(0) < 0.1).sum()) + 1].tolist())
+    drawn = generate(tiny_model, tokenizer, [prompts[2]] * 200, max_new_tokens=1, temperature=1.0, top_p=0.1)
+    seen = {answer.token_ids[0] for answer in drawn}
+    assert 1 < len(seen) <= len(nucleus)
+    assert seen <= nucleus
+
+
+def test_every_prompt_may_have_a_limit_of_its_own(tiny_model, tokenizer, prompts):
+    found = answers(tiny_model, tokenizer, prompts, max_new_tokens=[3, 9, 4, 1, 24])
+    assert [len(found[index].token_ids) for index in range(5)] == [3, 9, 4, 1, 24]
+
+
+def test_an_answer_ends_before_eos_and_the_others_go_on(tiny_model, tokenizer, prompts):
+    plain = answers(tiny_model, tokenizer, prompts)
+    ending = ending_model(tiny_model, tokenizer, plain[1].token_ids[4])
+    found = answers(ending, tokenizer, prompts)
+    assert any(answer.finished for answer in found.values())
+    said = {token for answer in found.values() for token in answer.token_ids}
+    assert said.isdisjoint({tokenizer.eos_token_id, tokenizer.pad_token_id})
+    assert "</s>" not in found[1].text
+    assert found == one_by_one(ending, tokenizer, prompts)
+
+
+def test_every_eos_that_the_model_knows_ends_an_answer(tiny_model, tokenizer, prompts):
+    plain = answers(tiny_model, tokenizer, prompts)[2]
+    turn_end = plain.token_ids[2]
+    tiny_model.generation_config.eos_token_id = [tokenizer.eos_token_id, turn_end]
+    found = answers(tiny_model, tokenizer, prompts)[2]
+    assert found.finished
+    assert found.token_ids == plain.token_ids[: plain.token_ids.index(turn_end)]
+
+
+def test_decoding_rules_of_the_model_are_set_aside_and_kept(tiny_model, tokenizer, prompts):
+    plain = answers(tiny_model, tokenizer, prompts)
+    config = tiny_model.generation_config
+    config.repetition_penalty, config.do_sample, config.temperature, config.max_length = 5.0, True, 0.3, 4
+    assert answers(tiny_model, tokenizer, prompts) == plain
+    assert tiny_model.generation_config.repetition_penalty == 5.0
+
+
+def test_an_adapter_generates_like_the_merged_model_and_leaves_its_config_alone(tiny_model, tokenizer, prompts):
+    from peft import LoraConfig, get_peft_model
+
+    config = tiny_model.generation_config
+    tuned = get_peft_model(tiny_model, LoraConfig(target_modules="all-linear", r=4, init_lora_weights=False))
+    found = answers(tuned, tokenizer, prompts)
+    assert "".join(stream(tuned, tokenizer, prompts[1], max_new_tokens=24)) == found[1].text
+    assert tuned.get_base_model().generation_config is config
+    assert answers(tuned.merge_and_unload(), tokenizer, prompts) == found
+
+
+def test_generation_warns_about_nothing(tiny_model, tokenizer, prompts, caplog):
+    tiny_model.generation_config.max_length = 4096
+    with warnings.catch_warnings(), caplog.at_level(logging.WARNING, "transformers"):
+        warnings.simplefilter("error")
+        logging.getLogger("transformers").propagate = True
+        answers(tiny_model, tokenizer, prompts, temperature=0.5, top_p=0.5)
+    assert not caplog.records
+
+
+def test_a_prompt_too_long_for_the_model_loses_its_left_but_not_bos(tiny_model, tokenizer):
+    long = encode_prompt("The kettle sings. " * 100, tokenizer)
+    found = answers(tiny_model, tokenizer, [long])[0]
+    room = 256 - 24
+    short = [tokenizer.bos_token_id, *long[-(room - 1) :]]
+    assert found.dropped == len(long) - room
+    assert found.token_ids == answers(tiny_model, tokenizer, [short])[0].token_ids
+
+
+def test_a_prompt_without_bos_is_cut_to_its_last_tokens():
+    assert fit_prompt([5, 6, 7, 8], 2, bos=1) == [7, 8]
+    assert fit_prompt([1, 6, 7, 8], 2, bos=1) == [1, 8]
+    assert fit_prompt([1, 6], 2, bos=1) == [1, 6]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_new_tokens": 256}, "leaves no room for a prompt: the model has 256 positions; ask for at most 255"),
+        ({"max_new_tokens": 0}, "ask for at least 1"),
+        ({"temperature": -1}, "temperature -1 is below 0"),
+        ({"top_p": 0}, "top_p 0 is not above 0"),
+    ],
+)
+def test_impossible_decoding_is_refused_before_the_model_runs(tiny_model, tokenizer, prompts, options, message):
+    with pytest.raises(UsageError, match=message):
+        answers(tiny_model, tokenizer, prompts, **options)
+
+
+def test_a_prompt_without_tokens_is_refused(tiny_model, tokenizer):
+    with pytest.raises(ModelError, match="prompt 0 has no tokens"):
+        answers(tiny_model, tokenizer, [[]])
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.3, "seed": 4}])
+def test_a_stream_joins_to_what_generate_gives(tiny_model, tokenizer, prompts, options):
+    """A random byte-level model says many broken characters, so this holds for incomplete bytes too."""
+    pieces = list(stream(tiny_model, tokenizer, prompts[0], max_new_tokens=60, **options))
+    assert len(pieces) > 3
+    assert "".join(pieces) == answers(tiny_model, tokenizer, [prompts[0]], max_new_tokens=60, **options)[0].text
+
+
+def test_a_stream_never_shows_half_a_character(tiny_model, tokenizer, monkeypatch):
+    said = tokenizer("naïve ☕ 茶", add_special_tokens=False)["input_ids"]
+    monkeypatch.setattr("steep.generation._tokens", lambda *_: iter(said))
+    pieces = list(stream(tiny_model, tokenizer, [1], max_new_tokens=60))
+    assert "".join(pieces) == "naïve ☕ 茶"
+    assert len(pieces) > 3
+    assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_a_stream_ends_at_eos(tiny_model, tokenizer, prompts):
+    plain = answers(tiny_model, tokenizer, prompts)
+    ending = ending_model(tiny_model, tokenizer, plain[0].token_ids[0])
+    assert "".join(stream(ending, tokenizer, prompts[0], max_new_tokens=24)) == ""

@@ -1,0 +1,223 @@
+"""From documents to a training and a test side: what is trained, what is counted, what is refused."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import daft
+import pyarrow as pa
+import pytest
+
+from steep.errors import SteepError, UsageError
+from steep.prepare import Prepared, prepare_examples
+from steep.recipe import Prepare
+from steep.records import Document, document_schema, example_schema
+from steep.tokens import IGNORE, encode, encode_prompt
+
+
+def article(number: int, source: str = "site", words: int = 12, **more) -> Document:
+    draw = random.Random(number)
+    text = " ".join(
+        draw.choice(["kettle", "rain", "fox", "harbour", "dog", "roof", "wall"]) + str(number) for _ in range(words)
+    )
+    return Document(**{"text": text, "title": f"Title {number}", "source": source, **more})
+
+
+def table(documents: list[Document]) -> pa.Table:
+    return pa.Table.from_pylist([document.row() for document in documents], schema=document_schema())
+
+
+@pytest.fixture
+def prepare(tokenizer):
+    def run(documents: list[Document], folder: Path = Path(), pretrain: bool = False, **options) -> Prepared:
+        return prepare_examples(table(documents), Prepare(**options), tokenizer, folder=folder, pretrain=pretrain)
+
+    return run
+
+
+ARTICLES = [article(number) for number in range(20)]
+
+
+def test_plain_examples_have_the_columns_of_a_language_modelling_set(prepare):
+    made = prepare(ARTICLES)
+    assert made.train.schema == made.test.schema == example_schema(completion=False)
+    assert (made.train.num_rows, made.test.num_rows) == (18, 2)
+
+
+def test_examples_with_an_answer_have_prompt_and_completion(prepare):
+    assert prepare(ARTICLES, template="alpaca").train.schema == example_schema(completion=True)
+
+
+def test_an_example_names_its_document_its_source_and_its_group(prepare):
+    made = prepare(ARTICLES).test.to_pylist()
+    of = {document.id: document for document in ARTICLES}
+    assert all(row["text"] == of[row["document_id"]].text and row["source"] == "site" for row in made)
+    assert all(row["group"] == row["document_id"] for row in made)
+
+
+def test_a_daft_dataframe_gives_the_same_as_a_table(prepare, tokenizer):
+    frame = daft.from_arrow(table(ARTICLES))
+    assert prepare_examples(frame, Prepare(), tokenizer, folder=Path()).train == prepare(ARTICLES).train
+
+
+def test_the_order_of_rows_changes_nothing(prepare):
+    shuffled = random.Random(0).sample(ARTICLES, len(ARTICLES))
+    first, second = prepare(ARTICLES), prepare(shuffled)
+    assert (first.train, first.test, first.summary) == (second.train, second.test, second.summary)
+
+
+def test_neither_template_nor_length_changes_what_is_held_out(prepare):
+    plain, other = prepare(ARTICLES), prepare(ARTICLES, template="alpaca", max_length=160)
+    assert plain.test["document_id"].to_pylist() == other.test["document_id"].to_pylist()
+
+
+def test_near_duplicates_stay_on_one_side(prepare):
+    twins = [article(number, title=f"Copy {copy}") for number in range(10) for copy in range(2)]
+    made = prepare(twins, split={"test": 0.5})
+    assert not set(made.train["group"].to_pylist()) & set(made.test["group"].to_pylist())
+    assert made.summary["groups"] == 10
+
+
+# ----------------------------------------------------------------------------------------------- what is trained
+
+
+def test_every_whole_example_ends_with_a_trained_eos(prepare, tokenizer):
+    made = prepare(ARTICLES, template="title-description")
+    for row in made.train.to_pylist():
+        encoded = encode(row, tokenizer, 512)
+        assert encoded.input_ids[-1] == encoded.labels[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("template", ["plain", "title-description", "alpaca", "llama-2", "llama-3"])
+def test_bos_stands_once_at_the_beginning(prepare, tokenizer, template):
+    for row in prepare(ARTICLES, template=template).train.to_pylist():
+        ids = encode(row, tokenizer, 512).input_ids
+        assert ids[0] == tokenizer.bos_token_id
+        assert ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_the_prompt_is_masked_and_the_completion_trained(prepare, tokenizer):
+    row = prepare(ARTICLES, template="title-description").train.to_pylist()[0]
+    encoded = encode(row, tokenizer, 512)
+    trained = [token for token, label in zip(encoded.input_ids, encoded.labels, strict=True) if label != IGNORE]
+    assert tokenizer.decode(trained) == row["completion"] + tokenizer.eos_token
+
+
+def test_a_prompt_has_the_same_ids_in_training_and_in_generation(prepare, tokenizer):
+    row = prepare(ARTICLES, template="alpaca").train.to_pylist()[0]
+    prompt = encode_prompt(row["prompt"], tokenizer)
+    assert encode(row, tokenizer, 512).input_ids[: len(prompt)] == prompt
+
+
+def test_a_template_that_writes_bos_itself_is_refused(prepare, tmp_path):
+    (tmp_path / "own.jinja").write_text("<s>{{ text }}")
+    with pytest.raises(UsageError, match=r"template own\.jinja: document .* begins with <s> twice.*take it out"):
+        prepare(ARTICLES, tmp_path, template="own.jinja")
+
+
+def test_a_document_that_quotes_eos_does_not_end_its_example(prepare):
+    made = prepare([*ARTICLES, article(99, text="The end-of-text token is </s> and more follows.")])
+    skipped = made.summary["train"]["skipped"] | made.summary["test"]["skipped"]
+    assert skipped == {"text holds the special token </s>": 1}
+
+
+def test_a_special_token_in_a_variable_that_is_not_used_does_no_harm(prepare):
+    made = prepare([article(number, title="<s>") for number in range(4)])
+    assert made.summary["train"]["skipped"] == {}
+
+
+# ------------------------------------------------------------------------------------------------- what is counted
+
+
+def test_tokens_are_counted_as_training_will_see_them(prepare, tokenizer):
+    made = prepare(ARTICLES, template="title-description", max_length=40)
+    for side, examples in (("train", made.train), ("test", made.test)):
+        encoded = [encode(row, tokenizer, 40) for row in examples.to_pylist()]
+        assert made.summary[side] == {
+            "documents": len(encoded),
+            "examples": len(encoded),
+            "tokens": sum(len(one.input_ids) for one in encoded),
+            "trained_tokens": sum(one.trained for one in encoded),
+            "truncated": len(encoded),
+            "dropped_tokens": sum(one.dropped for one in encoded),
+            "skipped": {},
+        }
+
+
+def test_pretraining_cuts_nothing(prepare, tokenizer):
+    made = prepare(ARTICLES, pretrain=True, max_length=8)
+    whole = sum(len(encode(row, tokenizer, None).input_ids) for row in made.train.to_pylist())
+    assert made.summary["train"]["tokens"] == whole
+    assert made.summary["train"]["truncated"] == made.summary["train"]["dropped_tokens"] == 0
+    assert made.summary["max_length"] is None
+
+
+def test_documents_without_a_title_are_skipped_and_counted(prepare):
+    made = prepare(
+        [*ARTICLES, *(article(number, title=None) for number in range(50, 60))], template="title-description"
+    )
+    skipped = [made.summary[side]["skipped"].get("title is empty", 0) for side in ("train", "test")]
+    assert sum(skipped) == 10
+    assert made.train.num_rows + made.test.num_rows == 20
+
+
+def test_a_prompt_that_fills_the_row_is_skipped_and_counted(prepare):
+    long = [article(number, title="word " * 100) for number in range(50, 55)]
+    made = prepare([*ARTICLES, *long], template="title-description", max_length=64)
+    reason = "prompt fills max_length 64: nothing is left to train"
+    assert sum(made.summary[side]["skipped"].get(reason, 0) for side in ("train", "test")) == 5
+
+
+def test_where_no_example_would_train_anything_the_reason_is_given(prepare):
+    with pytest.raises(SteepError, match=r"no train example: all 18 .* prompt fills max_length 16: .* \(18\)"):
+        prepare(ARTICLES, template="alpaca", max_length=16)
+
+
+def test_a_document_that_was_gathered_twice_counts_once(prepare):
+    made = prepare([*ARTICLES, *ARTICLES[:3]])
+    assert made.train.num_rows + made.test.num_rows == 20
+    assert made.summary["train"]["skipped"] == {"same text, title and address as another": 3}
+
+
+def test_a_document_of_two_sources_stays_with_the_one_that_is_held_out(prepare):
+    both = [article(0, source="feed"), article(0, source="site"), article(1, source="site")]
+    made = prepare(both, split={"sources": ["feed"]})
+    assert (made.test["source"].to_pylist(), made.train["source"].to_pylist()) == (["feed"], ["site"])
+
+
+def test_what_resembles_a_held_out_source_is_counted(prepare):
+    made = prepare([*ARTICLES, article(0, source="feed", title="Again")], split={"sources": ["feed"]})
+    assert made.summary["train"]["skipped"] == {"resembles a held-out document": 1}
+    assert (made.train.num_rows, made.test.num_rows) == (19, 1)
+
+
+def test_repeat_applies_to_the_training_side_of_its_source(prepare):
+    feed = [article(number, source="feed") for number in range(20, 40)]
+    once, thrice = prepare([*ARTICLES, *feed]), prepare([*ARTICLES, *feed], repeat={"feed": 3})
+    count = {name: once.train["source"].to_pylist().count(name) for name in ("site", "feed")}
+    assert thrice.train["source"].to_pylist().count("feed") == 3 * count["feed"]
+    assert thrice.summary["train"]["examples"] == thrice.train.num_rows == count["site"] + 3 * count["feed"]
+    assert thrice.test == once.test
+
+
+def test_repeat_of_an_unknown_source_is_refused(prepare):
+    with pytest.raises(UsageError, match=r"prepare\.repeat: no document comes from 'fed'; sources are site"):
+        prepare(ARTICLES, repeat={"fed": 2})
+
+
+def test_no_documents_at_all_are_refused(prepare):
+    with pytest.raises(SteepError, match="no documents: see what clean dropped"):
+        prepare([])
+
+
+def test_three_copies_of_one_text_cannot_be_split(prepare):
+    copies = [article(1, title=f"Copy {number}") for number in range(3)]
+    with pytest.raises(SteepError, match="3 documents in 1 group of near-duplicates"):
+        prepare(copies)
+
+
+def test_a_variable_that_some_documents_lack_is_empty_there(prepare):
+    tagged = [article(number, meta={"tag": "x"}) for number in range(30, 40)]
+    made = prepare([*ARTICLES, *tagged], template="alpaca", fields={"instruction": "{{ tag }}"})
+    assert sum(made.summary[side]["skipped"].get("tag is empty", 0) for side in ("train", "test")) == 20

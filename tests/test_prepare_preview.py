@@ -1,0 +1,101 @@
+"""Examples token by token, in the terminal and as a page."""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+import pytest
+
+from steep.prepare.preview import preview, read_pieces
+from steep.records import example_schema
+from steep.tokens import encode
+
+ROW = {
+    "prompt": "The kettle\n",
+    "completion": "sings\t漢 <b>loud</b>",
+    "document_id": "d1",
+    "group": "g1",
+    "source": "site",
+}
+
+
+@pytest.fixture
+def pieces(tokenizer):
+    def read(max_length: int | None = None, **row):
+        encoded = encode(row, tokenizer, max_length)
+        return list(read_pieces(encoded.input_ids, encoded.labels, tokenizer))
+
+    return read
+
+
+@pytest.fixture
+def page(tokenizer, tmp_path):
+    def write(rows: list[dict], max_length: int = 64, count: int = 3) -> str:
+        path = tmp_path / "preview" / "examples.html"
+        examples = pa.Table.from_pylist(rows, schema=example_schema(completion=True))
+        preview(examples, tokenizer, max_length=max_length, count=count, html=path)
+        return path.read_text(encoding="utf-8")
+
+    return write
+
+
+def test_pieces_join_to_the_whole_text(pieces):
+    text = "Ünïcode 👍🏽 and\n\n漢字,\tall � here!"
+    assert "".join(piece.text for piece in pieces(text=text)) == f"<s>{text}</s>"
+
+
+def test_pieces_keep_every_token_in_order(pieces, tokenizer):
+    text = "Ünïcode 👍🏽 漢字"
+    assert [token for piece in pieces(text=text) for token in piece.ids] == encode(
+        {"text": text}, tokenizer, None
+    ).input_ids
+
+
+def test_a_character_of_several_tokens_is_one_piece(pieces):
+    assert [(piece.text, len(piece.ids)) for piece in pieces(text="漢") if not piece.special] == [("漢", 3)]
+
+
+def test_a_character_that_is_cut_by_max_length_is_shown_as_such(pieces):
+    assert [piece.text for piece in pieces(text="漢", max_length=3)] == ["<s>", "�"]
+
+
+def test_bos_is_masked_and_eos_is_trained_and_both_are_special(pieces):
+    first, *_, last = pieces(prompt="The kettle", completion=" sings")
+    assert (first.text, first.kind, last.text, last.kind) == ("<s>", "masked special", "</s>", "trained special")
+
+
+def test_the_prompt_is_masked_and_the_completion_trained(pieces):
+    read = [piece for piece in pieces(prompt="The kettle", completion=" sings") if not piece.special]
+    assert "".join(piece.text for piece in read if piece.trained) == " sings"
+    assert "".join(piece.text for piece in read if not piece.trained) == "The kettle"
+
+
+def test_the_terminal_shows_white_space_and_counts(page, capsys):
+    page([ROW])
+    shown = capsys.readouterr().out
+    assert "<s>The·kettle↵\nsings→漢·<b>loud</b></s>" in shown
+    assert re.search(r"Example 1 .*\d+ tokens · \d+ trained · source site · document d1 · near-duplicate of g1", shown)
+    assert "trained  the model learns to write it" in shown
+
+
+def test_the_page_shows_the_same_and_escapes_it(page):
+    text = re.sub("<[^>]+>", "", page([ROW]).split("</style>")[1])
+    assert "The·kettle↵\nsings→漢3·&lt;b&gt;loud&lt;/b&gt;&lt;/s&gt;" in text
+
+
+def test_the_page_needs_no_network_and_knows_dark_and_phones(page):
+    html = page([ROW])
+    assert not re.search(r"https?:|src=|@import|url\(", html)
+    assert "prefers-color-scheme: dark" in html
+    assert 'name="viewport"' in html
+
+
+def test_what_was_cut_off_is_said(page):
+    assert re.search(r"8 tokens · .* cut off by max_length 8", page([ROW], max_length=8))
+
+
+def test_no_more_examples_than_asked_for(page):
+    html = page([ROW] * 5, count=2)
+    assert "Example 2" in html
+    assert "Example 3" not in html
