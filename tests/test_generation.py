@@ -8,14 +8,23 @@ import torch
 
 from steep.errors import ModelError, UsageError
 from steep.generation import fit_prompt, generate, stream
-from steep.tokens import encode_prompt
+from steep.tokens import encode_prompts
 
 PROMPTS = ["Rain", "The kettle sings when the water is ready.", "A quick brown fox", "numbers 1 2", ""]
 
 
 @pytest.fixture
+def tiny_model(tiny_model):
+    """With weights so large that what it says depends on all it read; a fresh model repeats one token."""
+    with torch.no_grad():
+        for weight in tiny_model.parameters():
+            weight *= 8
+    return tiny_model
+
+
+@pytest.fixture
 def prompts(tokenizer):
-    return [encode_prompt(prompt, tokenizer) for prompt in PROMPTS]
+    return encode_prompts(PROMPTS, tokenizer)
 
 
 def answers(model, tokenizer, prompts, **options):
@@ -67,7 +76,6 @@ def test_another_seed_or_index_samples_another_answer(tiny_model, tokenizer, pro
 
 
 def test_sampled_tokens_follow_the_distribution_of_the_model(tiny_model, tokenizer, prompts):
-    tiny_model.get_output_embeddings().weight.data *= 8  # a distribution that is not nearly uniform
     with torch.no_grad():
         expected = tiny_model(torch.tensor([prompts[2]])).logits[0, -1].div(0.7).softmax(-1)
     drawn = generate(tiny_model, tokenizer, [prompts[2]] * 4000, max_new_tokens=1, temperature=0.7, batch_size=500)
@@ -75,14 +83,23 @@ def test_sampled_tokens_follow_the_distribution_of_the_model(tiny_model, tokeniz
     assert (counts / 4000 - expected).abs().max() < 0.03
 
 
-def test_top_p_keeps_only_the_likeliest_tokens(tiny_model, tokenizer, prompts):
+def test_top_p_keeps_the_fewest_tokens_that_hold_it_together(tiny_model, tokenizer, prompts):
     with torch.no_grad():
-        ordered, tokens = tiny_model(torch.tensor([prompts[2]])).logits[0, -1].softmax(-1).sort(descending=True)
-    nucleus = set(tokens[: int((ordered.cumsum(0) < 0.1).sum()) + 1].tolist())
-    drawn = generate(tiny_model, tokenizer, [prompts[2]] * 200, max_new_tokens=1, temperature=1.0, top_p=0.1)
-    seen = {answer.token_ids[0] for answer in drawn}
-    assert 1 < len(seen) <= len(nucleus)
-    assert seen <= nucleus
+        ordered, tokens = tiny_model(torch.tensor([prompts[2]])).logits[0, -1].div(8).softmax(-1).sort(descending=True)
+    top_p = float(ordered[:3].sum() - ordered[2] / 2)  # ends in the midst of the third token
+    options = {"max_new_tokens": 1, "temperature": 8.0, "top_p": top_p, "batch_size": 200}
+    drawn = generate(tiny_model, tokenizer, [prompts[2]] * 200, **options)
+    assert {answer.token_ids[0] for answer in drawn} == set(tokens[:3].tolist())
+
+
+def test_dropout_is_off_in_batches_and_streams(tiny_model, tokenizer, prompts):
+    quiet = answers(tiny_model, tokenizer, prompts)
+    for layer in tiny_model.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    tiny_model.train()
+    assert answers(tiny_model, tokenizer, prompts) == quiet
+    tiny_model.train()
+    assert "".join(stream(tiny_model, tokenizer, prompts[1], max_new_tokens=24)) == quiet[1].text
 
 
 def test_every_prompt_may_have_a_limit_of_its_own(tiny_model, tokenizer, prompts):
@@ -129,17 +146,17 @@ def test_an_adapter_generates_like_the_merged_model_and_leaves_its_config_alone(
     assert answers(tuned.merge_and_unload(), tokenizer, prompts) == found
 
 
-def test_generation_warns_about_nothing(tiny_model, tokenizer, prompts, caplog):
+def test_generation_warns_about_nothing(tiny_model, tokenizer, prompts, caplog, monkeypatch):
     tiny_model.generation_config.max_length = 4096
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING, "transformers"):
         warnings.simplefilter("error")
-        logging.getLogger("transformers").propagate = True
+        monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
         answers(tiny_model, tokenizer, prompts, temperature=0.5, top_p=0.5)
     assert not caplog.records
 
 
 def test_a_prompt_too_long_for_the_model_loses_its_left_but_not_bos(tiny_model, tokenizer):
-    long = encode_prompt("The kettle sings. " * 100, tokenizer)
+    (long,) = encode_prompts(["The kettle sings. " * 100], tokenizer)
     found = answers(tiny_model, tokenizer, [long])[0]
     room = 256 - 24
     short = [tokenizer.bos_token_id, *long[-(room - 1) :]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import random
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from steep.errors import SteepError, UsageError
 from steep.prepare import Prepared, prepare_examples
 from steep.recipe import Prepare
 from steep.records import Document, document_schema, example_schema
-from steep.tokens import IGNORE, encode, encode_prompt
+from steep.tokens import IGNORE, encode, encode_prompts
 
 
 def article(number: int, source: str = "site", words: int = 12, **more) -> Document:
@@ -84,30 +86,28 @@ def test_near_duplicates_stay_on_one_side(prepare):
 
 def test_every_whole_example_ends_with_a_trained_eos(prepare, tokenizer):
     made = prepare(ARTICLES, template="title-description")
-    for row in made.train.to_pylist():
-        encoded = encode(row, tokenizer, 512)
+    for encoded in encode(made.train.to_pylist(), tokenizer, 512):
         assert encoded.input_ids[-1] == encoded.labels[-1] == tokenizer.eos_token_id
 
 
 @pytest.mark.parametrize("template", ["plain", "title-description", "alpaca", "llama-2", "llama-3"])
 def test_bos_stands_once_at_the_beginning(prepare, tokenizer, template):
-    for row in prepare(ARTICLES, template=template).train.to_pylist():
-        ids = encode(row, tokenizer, 512).input_ids
-        assert ids[0] == tokenizer.bos_token_id
-        assert ids.count(tokenizer.bos_token_id) == 1
+    for encoded in encode(prepare(ARTICLES, template=template).train.to_pylist(), tokenizer, 512):
+        assert encoded.input_ids[0] == tokenizer.bos_token_id
+        assert encoded.input_ids.count(tokenizer.bos_token_id) == 1
 
 
 def test_the_prompt_is_masked_and_the_completion_trained(prepare, tokenizer):
     row = prepare(ARTICLES, template="title-description").train.to_pylist()[0]
-    encoded = encode(row, tokenizer, 512)
+    (encoded,) = encode([row], tokenizer, 512)
     trained = [token for token, label in zip(encoded.input_ids, encoded.labels, strict=True) if label != IGNORE]
     assert tokenizer.decode(trained) == row["completion"] + tokenizer.eos_token
 
 
 def test_a_prompt_has_the_same_ids_in_training_and_in_generation(prepare, tokenizer):
     row = prepare(ARTICLES, template="alpaca").train.to_pylist()[0]
-    prompt = encode_prompt(row["prompt"], tokenizer)
-    assert encode(row, tokenizer, 512).input_ids[: len(prompt)] == prompt
+    (prompt,) = encode_prompts([row["prompt"]], tokenizer)
+    assert encode([row], tokenizer, 512)[0].input_ids[: len(prompt)] == prompt
 
 
 def test_a_template_that_writes_bos_itself_is_refused(prepare, tmp_path):
@@ -133,9 +133,8 @@ def test_a_special_token_in_a_variable_that_is_not_used_does_no_harm(prepare):
 def test_tokens_are_counted_as_training_will_see_them(prepare, tokenizer):
     made = prepare(ARTICLES, template="title-description", max_length=40)
     for side, examples in (("train", made.train), ("test", made.test)):
-        encoded = [encode(row, tokenizer, 40) for row in examples.to_pylist()]
+        encoded = encode(examples.to_pylist(), tokenizer, 40)
         assert made.summary[side] == {
-            "documents": len(encoded),
             "examples": len(encoded),
             "tokens": sum(len(one.input_ids) for one in encoded),
             "trained_tokens": sum(one.trained for one in encoded),
@@ -147,7 +146,7 @@ def test_tokens_are_counted_as_training_will_see_them(prepare, tokenizer):
 
 def test_pretraining_cuts_nothing(prepare, tokenizer):
     made = prepare(ARTICLES, pretrain=True, max_length=8)
-    whole = sum(len(encode(row, tokenizer, None).input_ids) for row in made.train.to_pylist())
+    whole = sum(len(one.input_ids) for one in encode(made.train.to_pylist(), tokenizer, None))
     assert made.summary["train"]["tokens"] == whole
     assert made.summary["train"]["truncated"] == made.summary["train"]["dropped_tokens"] == 0
     assert made.summary["max_length"] is None
@@ -162,6 +161,20 @@ def test_documents_without_a_title_are_skipped_and_counted(prepare):
     assert made.train.num_rows + made.test.num_rows == 20
 
 
+def test_a_skipped_document_counts_on_the_side_of_its_source(prepare):
+    feed = [article(20, source="feed"), article(21, source="feed", title=None)]
+    made = prepare([*ARTICLES, *feed], template="title-description", split={"sources": ["feed"]})
+    assert made.summary["train"]["skipped"] == {}
+    assert made.summary["test"]["skipped"] == {"title is empty": 1}
+
+
+def test_a_skipped_document_counts_on_the_side_of_its_near_duplicates(prepare):
+    untitled = [article(number, title=None) for number in range(20)]
+    made = prepare([*ARTICLES, *untitled], template="title-description")
+    skipped = {side: made.summary[side]["skipped"]["title is empty"] for side in ("train", "test")}
+    assert skipped == {"train": 18, "test": 2}
+
+
 def test_a_prompt_that_fills_the_row_is_skipped_and_counted(prepare):
     long = [article(number, title="word " * 100) for number in range(50, 55)]
     made = prepare([*ARTICLES, *long], template="title-description", max_length=64)
@@ -170,7 +183,7 @@ def test_a_prompt_that_fills_the_row_is_skipped_and_counted(prepare):
 
 
 def test_where_no_example_would_train_anything_the_reason_is_given(prepare):
-    with pytest.raises(SteepError, match=r"no train example: all 18 .* prompt fills max_length 16: .* \(18\)"):
+    with pytest.raises(SteepError, match=r"no example: all 20 .* prompt fills max_length 16: .* \(20\)"):
         prepare(ARTICLES, template="alpaca", max_length=16)
 
 
@@ -206,6 +219,23 @@ def test_repeat_of_an_unknown_source_is_refused(prepare):
         prepare(ARTICLES, repeat={"fed": 2})
 
 
+def test_an_unknown_held_out_source_is_refused(prepare):
+    with pytest.raises(UsageError, match=r"prepare\.split\.sources: no document comes from 'fed'; sources are site"):
+        prepare(ARTICLES, split={"sources": ["fed"]})
+
+
+def test_both_sides_have_examples_where_most_documents_are_skipped(prepare):
+    untitled = [article(number, title=None) for number in range(50, 90)]
+    made = prepare([article(1), article(2), *untitled], template="title-description")
+    assert (made.train.num_rows, made.test.num_rows) == (1, 1)
+
+
+def test_one_example_cannot_be_split_and_the_skipped_ones_are_named(prepare):
+    untitled = [article(number, title=None) for number in range(50, 54)]
+    with pytest.raises(SteepError, match=r"1 document in 1 group .* 4 documents were skipped: title is empty \(4\)"):
+        prepare([article(1), *untitled], template="title-description")
+
+
 def test_no_documents_at_all_are_refused(prepare):
     with pytest.raises(SteepError, match="no documents: see what clean dropped"):
         prepare([])
@@ -221,3 +251,12 @@ def test_a_variable_that_some_documents_lack_is_empty_there(prepare):
     tagged = [article(number, meta={"tag": "x"}) for number in range(30, 40)]
     made = prepare([*ARTICLES, *tagged], template="alpaca", fields={"instruction": "{{ tag }}"})
     assert sum(made.summary[side]["skipped"].get("tag is empty", 0) for side in ("train", "test")) == 20
+
+
+def test_the_blog_of_an_organisation_splits_into_a_tenth_and_the_rest(prepare, steep_data):
+    with gzip.open(steep_data / "brand" / "18f.jsonl.gz", "rt", encoding="utf-8") as file:
+        posts = [json.loads(line) for line in file]
+    documents = [Document(text=post["text"], title=post["title"], source="18f") for post in posts]
+    made = prepare(documents, template="title-description", lowercase=True)
+    assert (made.train.num_rows, made.test.num_rows) == (408, 45)
+    assert not set(made.train["group"].to_pylist()) & set(made.test["group"].to_pylist())

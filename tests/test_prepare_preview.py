@@ -23,8 +23,7 @@ ROW = {
 @pytest.fixture
 def pieces(tokenizer):
     def read(max_length: int | None = None, **row):
-        encoded = encode(row, tokenizer, max_length)
-        return list(read_pieces(encoded.input_ids, encoded.labels, tokenizer))
+        return list(read_pieces(encode([row], tokenizer, max_length)[0], tokenizer))
 
     return read
 
@@ -47,9 +46,8 @@ def test_pieces_join_to_the_whole_text(pieces):
 
 def test_pieces_keep_every_token_in_order(pieces, tokenizer):
     text = "Ünïcode 👍🏽 漢字"
-    assert [token for piece in pieces(text=text) for token in piece.ids] == encode(
-        {"text": text}, tokenizer, None
-    ).input_ids
+    (encoded,) = encode([{"text": text}], tokenizer, None)
+    assert [token for piece in pieces(text=text) for token in piece.ids] == encoded.input_ids
 
 
 def test_a_character_of_several_tokens_is_one_piece(pieces):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from steep.errors import UsageError
 from steep.generation import Generated, generate
 from steep.terminal import progress
-from steep.tokens import encode_prompt
+from steep.tokens import encode_prompts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -61,7 +61,7 @@ def generate_file(  # noqa: PLR0913
         update(done)
         for start in range(done, len(rows), BATCHES * batch_size):
             chunk = rows[start : start + BATCHES * batch_size]
-            ids = [encode_prompt(row["prompt"], tokenizer) for row in chunk]
+            ids = encode_prompts([row["prompt"] for row in chunk], tokenizer)
             answers = generate(model, tokenizer, ids, **decoding, batch_size=batch_size, first_index=start)
             file.writelines(_lines(chunk, start, _counted(answers, update), settings))
             file.flush()

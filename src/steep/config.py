@@ -53,9 +53,8 @@ def read_recipe(path: str | Path, overrides: Iterable[str] = (), environ: Mappin
         raise report([Mistake(located.place(()), (), _not_a_recipe(located.data))])
     apply_overrides(located, overrides)
     recipe = _validate(located, environ)
-    return RecipeFile(
-        recipe, _as_written(recipe, recipe.model_dump(mode="json", exclude_none=True), located.data), path.absolute()
-    )
+    filled = recipe.model_dump(mode="json", exclude_none=True)
+    return RecipeFile(recipe, _as_written(recipe, filled, located.data), path.absolute())
 
 
 def recipe_from_stored(stored: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Recipe:
@@ -70,10 +69,8 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except IsADirectoryError:
-        found = ", ".join(sorted(file.name for file in path.glob("*.y*ml")))
-        raise _unreadable(
-            path, f"is a folder; {f'name a recipe in it: {found}' if found else 'it holds no recipe'}"
-        ) from None
+        found = ", ".join(sorted(file.name for file in path.glob("*.y*ml"))) or "it holds none"
+        raise _unreadable(path, f"is a folder; name a recipe in it: {found}") from None
     except FileNotFoundError:
         raise _unreadable(path, f"no such file{_nearest_file(path)}") from None
     except (OSError, ValueError) as error:
@@ -82,13 +79,11 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise RecipeError(
-            [Problem(f"{path}:{line}", "is not UTF-8: save the file as UTF-8 (without it, text is guesswork)")]
-        ) from None
+        raise _unreadable(f"{path}:{line}", "is not UTF-8: save the file as UTF-8") from None
 
 
-def _unreadable(path: Path, message: str) -> RecipeError:
-    return RecipeError([Problem(str(path), message)])
+def _unreadable(where: Path | str, message: str) -> RecipeError:
+    return RecipeError([Problem(str(where), message)])
 
 
 def _nearest_file(path: Path) -> str:
@@ -164,9 +159,11 @@ def _further_conflicts(data: dict[str, Any], errors: list[ErrorDetails]) -> Iter
     """Contradictions between sections, which pydantic looks for only where all else is right: look without the rest."""
     data, broken = copy.deepcopy(data), set[Keys]()
     while any(error["type"] != "conflict" for error in errors):
-        removed = {_remove(data, keys) for keys in [problems.path(error, data) for error in errors]}
+        removed = {_removable(data, problems.path(error, data)) for error in errors}
         if () in removed:
             return
+        for keys in sorted(removed, key=len, reverse=True):
+            problems.value_at(data, keys[:-1]).pop(keys[-1])
         broken |= removed
         errors = _errors({"name": "any", "gather": [{"files": "any"}], **data})
     for error in errors if broken else ():
@@ -186,15 +183,11 @@ def _touch(one: Keys, other: Keys) -> bool:
     return all(a == b for a, b in zip(one, other, strict=False))
 
 
-def _remove(data: Any, keys: Keys) -> Keys:
-    """Removes what stands there, or the whole list that it stands in, or, for a missing key, its section."""
+def _removable(data: Any, keys: Keys) -> Keys:
+    """What stands there, or the whole list that it stands in, or, for a missing key, its section."""
     keys = tuple(itertools.takewhile(lambda key: isinstance(key, str), keys))
-    if not keys:
-        return ()
-    section = problems.value_at(data, keys[:-1])
-    if not isinstance(section, dict) or keys[-1] not in section:
-        return _remove(data, keys[:-1])
-    del section[keys[-1]]
+    while keys and problems.value_at(data, keys) is None:
+        keys = keys[:-1]
     return keys
 
 

@@ -193,6 +193,7 @@ _OTHER: Mapping[str, Callable[[ErrorDetails, Any], str]] = {
     "too_short": _empty,
     "string_too_short": _empty,
     "string_pattern_mismatch": _pattern,
+    "string_unicode": lambda error, got: f"{_describe(got)} holds a broken escape: half of a surrogate pair",
     "value_error": _value_error,
 }
 

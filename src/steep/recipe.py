@@ -328,9 +328,12 @@ class Train(Section):
     """How the learning rate falls after warming up."""
     warmup_ratio: Share = 0.03
     """Share of the steps during which the learning rate rises."""
+    optim: Literal["adamw", "muon"] = "adamw"
+    """`muon` learns from fewer tokens when every weight is trained; embeddings and norms stay with AdamW."""
     weight_decay: NotNegative = 0.0
-    """Of AdamW."""
-    adam_beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """Decoupled, per step and unit of learning rate."""
+    adam_beta2: Fraction = 0.999
+    """Decay of AdamW's mean of squared gradients."""
     max_grad_norm: Positive = 1.0
     """Longer gradients are scaled down to this norm."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
@@ -434,6 +437,8 @@ def _conflicts_about_a_new_model(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(scratch, objective, "a new model needs `train.objective: pretrain`")
     if pretrain and recipe.train.method != "full":
         yield Conflict(objective, method, "pretrain trains every weight: it needs `train.method: full`")
+    if recipe.train.optim == "muon" and recipe.train.method != "full":
+        yield Conflict(("train", "optim"), method, "muon trains whole matrices: it needs `train.method: full`")
     if new and recipe.prepare.max_length > new.max_position_embeddings:
         limit = f"model.from_scratch.max_position_embeddings ({new.max_position_embeddings})"
         message = f"prepare.max_length ({recipe.prepare.max_length}) is above {limit}"

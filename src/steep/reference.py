@@ -70,8 +70,8 @@ tables below give the value of every key that is left out.
   contradict each other.
 - `key.path=value` after the recipe on the command line overrides it. Entries of lists are counted from 0 and values are
   YAML: `train.epochs=1`, `gather.0.max_pages=50`, `prepare.repeat={{books.txt: 2}}`.
-- `${{NAME}}` inside a value is replaced by the environment variable of that name; the run folder keeps `${{NAME}}`, never
-  the value. `$${{` stands for a plain `${{`. `${{STEEP_DATA}}` is the folder of data that lies outside of the repository.
+- `${{NAME}}` inside a value is replaced by the environment variable of that name; the run folder keeps `${{NAME}}`,
+  never the value. `$${{` stands for a plain `${{`. `${{STEEP_DATA}}` is the folder of data outside of the repository.
 - Paths start at the recipe's folder.
 - `steep schema` prints the JSON Schema of a recipe. With `steep schema > recipe.schema.json` and the first line
   `# yaml-language-server: $schema=recipe.schema.json`, editors complete and check keys while you type.

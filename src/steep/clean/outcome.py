@@ -26,14 +26,15 @@ class Outcome:
     evidence: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
 
-def rewritten(
-    documents: daft.DataFrame, text: Callable[[str], str], title: Callable[[str], str] | None = None
-) -> daft.DataFrame:
+def rewritten(documents: daft.DataFrame, text: Callable[[str], str], title: Callable[[str], str]) -> daft.DataFrame:
     """The documents with each text and title passed through a function; a title that is left empty becomes null."""
-    columns = {"text": _text_function(text)(col("text"))}
-    if title is not None:
-        columns["title"] = _title_function(title)(col("title"))
-    return documents.with_columns(columns)
+
+    def rewrite_title(value: str | None) -> str | None:
+        return title(value) or None if value else None
+
+    return documents.with_columns(
+        {"text": on_strings(lambda value: text(value))(col("text")), "title": on_strings(rewrite_title)(col("title"))}
+    )
 
 
 def with_drops(documents: daft.DataFrame, drops: Sequence[Drop | None]) -> daft.DataFrame:
@@ -45,12 +46,6 @@ def with_drops(documents: daft.DataFrame, drops: Sequence[Drop | None]) -> daft.
     return daft.from_arrow(table)
 
 
-def _text_function(function: Callable[[str], str]) -> Any:
-    return daft.func(lambda text: function(text), return_dtype=DataType.string(), use_process=False)
-
-
-def _title_function(function: Callable[[str], str]) -> Any:
-    def rewrite(title: str | None) -> str | None:
-        return function(title) or None if title else None
-
-    return daft.func(rewrite, return_dtype=DataType.string(), use_process=False)
+def on_strings(function: Callable[..., str | None]) -> Any:
+    """A Python function of rows as a function of columns, in this process: texts are not worth a copy to another."""
+    return daft.func(function, return_dtype=DataType.string(), use_process=False)

@@ -1,7 +1,7 @@
 """White space and Unicode: what reads the same becomes the same, and nothing that carries meaning is lost.
 
-Curly quotes stay curly, since they belong to a voice, and HTML entities are left to the step ``markup``. Paragraphs stay;
-indentation does not.
+Curly quotes stay curly, since they belong to a voice, and HTML entities are left to the step ``markup``. Paragraphs
+stay; indentation does not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from steep.clean.outcome import Outcome, rewritten
 from steep.recipe import Whitespace
 
 _REPAIR = ftfy.TextFixerConfig(uncurl_quotes=False, unescape_html=False, normalization="NFC", explain=False)
-_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ufff9-\ufffb]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ufff9-\ufffb]"
+)
 # The joiners shape emoji and several scripts; beside ASCII they are debris.
 _IDLE_JOINER = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])")
 _BLANKS = re.compile(r"[^\S\n]+")

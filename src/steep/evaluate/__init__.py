@@ -14,7 +14,7 @@ from steep.evaluate.compare import Comparison, Results, Sample, Score, compare_m
 from steep.evaluate.continuation import continue_texts, tasks
 from steep.evaluate.heldout import HeldOut, hold_out
 from steep.evaluate.overlap import ROUGE, ROUGE_SIGNATURE, bleu, rouge
-from steep.evaluate.perplexity import bits_per_byte, likelihoods, perplexity
+from steep.evaluate.perplexity import bits_per_byte, corpus_perplexity, likelihoods
 from steep.generation import positions
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _measure_perplexity(subject: Subject, options: Perplexity, results: Results)
     for sample, one in zip(results.samples, found, strict=True):
         sample.tokens, sample.bytes, sample.measures["nll"] = one.tokens, one.bytes, one.nll
     n = sum(one.tokens > 0 for one in found)
-    results.scores["perplexity"] = Score(perplexity(found), n)
+    results.scores["perplexity"] = Score(corpus_perplexity(found), n)
     results.scores["bits_per_byte"] = Score(bits_per_byte(found), n)
     results.settings["perplexity"] = {"window": window, "stride": stride}
 

@@ -19,6 +19,7 @@ BETTER: dict[str, Literal["lower", "higher"]] = {
     "rougeL": "higher",
 }
 
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """``n`` examples make the value."""

@@ -29,8 +29,7 @@ def hold_out(examples: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokeniz
     """Encode every example whole, however long it is."""
     template = _template_ids(tokenizer)
     found = []
-    for example in examples:
-        encoded = encode(example, tokenizer, max_length=None)
+    for example, encoded in zip(examples, encode(examples, tokenizer, max_length=None), strict=True):
         places = [
             place
             for place, label in enumerate(encoded.labels)

@@ -24,7 +24,7 @@ from steep.tokens import IGNORE
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 4096
 """Tokens in one forward pass, padding included."""
 LOGITS = 2**26
 """Logits at a time: 256 MiB in float32."""
@@ -48,7 +48,7 @@ class Window:
     targets: list[int]
 
 
-def perplexity(likelihoods: Sequence[Likelihood]) -> float:
+def corpus_perplexity(likelihoods: Sequence[Likelihood]) -> float:
     """exp of the mean per token, so that a long text weighs more than a short one."""
     mean = sum(one.nll for one in likelihoods) / sum(one.tokens for one in likelihoods)
     return math.exp(min(mean, 700.0))  # a float ends at exp(709.8)

@@ -31,8 +31,10 @@ def _moment(value: Any) -> datetime | None:
 
 
 def _read(text: str) -> datetime | None:
-    # `2010-10-22 11:33:15 -0400`, `… UTC`: ISO 8601 but for a blank before the zone
-    iso = re.sub(r"(?<=\d)\s+(?=[+-]\d\d:?\d\d$)", "", re.sub(r"(?<=\d)\s*(UTC|GMT)$", "Z", text))
+    # `2012-07-09 2:30:29 -0400`, `… UTC`: ISO 8601 but for a missing zero and a blank before the zone
+    iso = re.sub(r"(?<=\d)\s*(UTC|GMT)$", "Z", text)
+    iso = re.sub(r"(?<=\d)\s+(?=[+-]\d\d:?\d\d$)", "", iso)
+    iso = re.sub(r"(?<=[ T])(?=\d:)", "0", iso)
     try:
         return datetime.fromisoformat(iso)
     except ValueError:

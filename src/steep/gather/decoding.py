@@ -2,7 +2,7 @@
 
 The encoding is decided by one pass over the whole file before any of it is used: UTF-8 is certain only at the last
 byte, and a file that turns out to be truncated or binary is refused as a whole. The price is that a file is
-decompressed twice (1.5 s more for 62 MB of .xz); nothing is held in memory.
+decompressed twice (0.8 s more for 62 MB out of .xz); nothing is held in memory.
 """
 
 from __future__ import annotations
@@ -82,15 +82,28 @@ def find_encoding(path: Path) -> str:
     """A byte order mark decides, else UTF-8 if every byte fits, else charset-normalizer's judgement."""
     with open_bytes(path) as stream:
         head = stream.read(CHUNK)
-        for mark, encoding in BYTE_ORDER_MARKS.items():
-            if head.startswith(mark):
-                return encoding
-        if b"\0" in head:
-            return _guess_wide(head)
-        if len(head) - len(head.translate(None, CONTROL)) > MAX_CONTROL_SHARE * len(head):
-            raise Unreadable("binary, not text")
+        certain = _encoding_by_head(head)
+        if certain is not None:
+            return certain
         offending = _first_chunk_not_utf8(head, stream)
     return "utf-8" if offending is None else _guess(offending)
+
+
+def encoding_by_head(path: Path) -> str | None:
+    """What the first bytes give away: a byte order mark, or two bytes a character."""
+    with open_bytes(path) as stream:
+        return _encoding_by_head(stream.read(CHUNK // 16))
+
+
+def _encoding_by_head(head: bytes) -> str | None:
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if head.startswith(mark):
+            return encoding
+    if b"\0" in head:
+        return _guess_wide(head)
+    if len(head) - len(head.translate(None, CONTROL)) > MAX_CONTROL_SHARE * len(head):
+        raise Unreadable("binary, not text")
+    return None
 
 
 def _first_chunk_not_utf8(head: bytes, stream: BinaryIO) -> bytes | None:

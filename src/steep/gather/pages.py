@@ -1,6 +1,6 @@
 """The record of a crawl: every page that arrived, one JSON line each, appended as it arrives.
 
-A line is written at once and whole, so the record survives kill -9 but for a last line cut short, which is dropped.
+A line is written at once and whole, so the record survives kill -9 but for a last line cut short, which is overwritten.
 Of each page only its place in the file is held in memory.
 """
 
@@ -28,6 +28,7 @@ class Pages:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._places: dict[str, int] = {}
+        self._urls: dict[str, str] = {}
         self.count = 0
         """Of those that are HTML."""
         self._end = 0
@@ -42,12 +43,11 @@ class Pages:
     @classmethod
     def append(cls, path: Path) -> Pages:
         path.touch()
-        pages = cls(path.open("r+b"))
-        pages._stream.truncate(pages._end)
-        return pages
+        return cls(path.open("r+b"))
 
     def _note(self, page: Fetched, length: int) -> None:
         self._places[page.asked] = self._end
+        self._urls[page.asked] = page.url
         self._end += length
         self.count += page.html is not None
 
@@ -66,7 +66,7 @@ class Pages:
 
     def __iter__(self) -> Iterator[Fetched]:
         """In the order of the addresses, whatever the order of arrival."""
-        for asked in sorted(self._places):
+        for asked in sorted(self._places, key=lambda asked: (self._urls[asked], asked)):
             page = self.get(asked)
             assert page is not None
             yield page

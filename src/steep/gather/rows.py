@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from steep.errors import SourceError
 from steep.gather.dates import parse_date
-from steep.gather.decoding import BYTE_ORDER_MARKS, OPENERS, Unreadable, find_encoding, kind_of, open_bytes, open_text
+from steep.gather.decoding import OPENERS, Unreadable, encoding_by_head, find_encoding, kind_of, open_bytes, open_text
 from steep.recipe import FilesSource
 from steep.records import Document
 
@@ -45,7 +45,9 @@ def parse_json(text: str) -> Any:
 
 def jsonl_rows(path: Path, encoding: str | None, report: Report) -> Rows:
     # bytes that do not fit become lone surrogates, which tell the line later
-    with open_text(path, encoding or _marked_encoding(path), errors="surrogateescape", newline="\n") as lines:
+    with open_text(
+        path, encoding or encoding_by_head(path) or "utf-8", errors="surrogateescape", newline="\n"
+    ) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -53,12 +55,6 @@ def jsonl_rows(path: Path, encoding: str | None, report: Report) -> Rows:
                 yield f"{number}", _json_object(line)
             except Unreadable as error:
                 report(f"{number}", str(error))
-
-
-def _marked_encoding(path: Path) -> str:
-    with open_bytes(path) as stream:
-        head = stream.read(4)
-    return next((encoding for mark, encoding in BYTE_ORDER_MARKS.items() if head.startswith(mark)), "utf-8")
 
 
 def _json_object(line: str) -> Row:

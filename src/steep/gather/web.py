@@ -57,7 +57,6 @@ def _crawl(folder: Path, name: str) -> None:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            process_group=0,  # Ctrl-C reaches the parent only, which ends the child in order
         )
     try:
         last = _follow(child, name)

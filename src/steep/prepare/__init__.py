@@ -1,20 +1,20 @@
 """prepare: documents to a training side and a test side, in the columns that TRL reads.
 
-Everything is held in memory: 600 documents of 100 kB take about 1 GB and half a minute.
+Everything is held in memory: 600 documents of 100 kB take 1.2 GB and 30 s on 2 cores.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep.errors import SteepError
-from steep.prepare.examples import Counts, Maker, make_side
-from steep.prepare.preview import preview
-from steep.prepare.split import check_sources, group_documents, split_documents
-from steep.prepare.templates import Template, document_variables, load_template
+from steep.errors import SteepError, UsageError
+from steep.prepare.examples import Example, Maker, count, repeated
+from steep.prepare.split import Sides, group_documents, split_documents
+from steep.prepare.templates import Skipped, Template, document_variables, load_template
 from steep.records import example_schema
 from steep.terminal import progress
 
@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from transformers import PreTrainedTokenizerBase
 
-    from steep.recipe import Prepare
+    from steep.recipe import Prepare, Split
 
-__all__ = ["Prepared", "prepare_examples", "preview"]
+BATCH = 16  # documents that are tokenized at a time, on all cores
+REPETITION = "same text, title and address as another"
+LIKENESS = "resembles a held-out document"
+
+__all__ = ["Prepared", "prepare_examples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +55,17 @@ def prepare_examples(
     _check(rows, options, template)
     rows = [{**row, "group": group} for row, group in zip(rows, group_documents(rows), strict=True)]
     made = _make(rows, Maker(template, tokenizer, None if pretrain else options.max_length))
-    train, test, skipped = _split(rows, made, options.split)
-    skipped["train"]["same text, title and address as another"] += repetitions
-    train = list(repeated(train, options.repeat))
+    examples = [one for one in made if isinstance(one, Example)]
+    skipped = [(row, str(one)) for row, one in zip(rows, made, strict=True) if isinstance(one, Skipped)]
+    sides = _draw(examples, Counter(reason for _, reason in skipped), options.split)
+    test = [examples[number] for number in sides.test]
+    train = list(repeated([examples[number] for number in sides.train], options.repeat))
+    reasons = _reasons(skipped, {one.columns["group"] for one in test}, options.split)
+    reasons["train"].update({REPETITION: repetitions, LIKENESS: len(sides.removed)})
     summary = {
         "template": template.name,
-        "train": count(train, +skipped["train"]),
-        "test": count(test, skipped["test"]),
+        "train": count(train, reasons["train"]),
+        "test": count(test, reasons["test"]),
         "max_length": None if pretrain else options.max_length,
         "groups": len({row["group"] for row in rows}),
     }
@@ -86,22 +94,44 @@ def _check(rows: Sequence[Mapping[str, Any]], options: Prepare, template: Templa
 
 
 def _make(rows: Sequence[Mapping[str, Any]], maker: Maker) -> list[Example | Skipped]:
-    made = []
+    made: list[Example | Skipped] = []
     with progress("examples", total=len(rows)) as update:
-        for row in rows:
-            made.append(maker.make(row))
-            update()
+        for start in range(0, len(rows), BATCH):
+            batch = maker.make(rows[start : start + BATCH])
+            made += batch
+            update(len(batch))
     return made
 
 
-def _split(
-    rows: Sequence[Mapping[str, Any]], made: Sequence[Example | Skipped], options: Split
-) -> tuple[list[Example], list[Example], dict[str, Counter[str]]]:
-    """Both sides and what was skipped on each. Only documents that give an example are drawn, so neither is empty."""
-    examples = [one for one in made if isinstance(one, Example)]
-    reasons = Counter(str(one) for one in made if isinstance(one, Skipped))
+def _draw(examples: Sequence[Example], reasons: Counter[str], options: Split) -> Sides:
+    """Only documents that give an example are drawn, so neither side is empty."""
+    lost = "; ".join(f"{reason} ({times})" for reason, times in reasons.most_common())
+    if not examples:
+        raise SteepError(
+            f"prepare: no example: all {reasons.total()} documents were skipped: {lost}. "
+            "prepare.fields says what fills a template's variables, prepare.max_length how long an example may be"
+        )
+    sources, groups = ([one.columns[name] for one in examples] for name in ("source", "group"))
     try:
-        sides = split_documents(*([one.columns[name] for one in examples] for name in ("source", "group")), options)
+        return split_documents(sources, groups, options)
     except SteepError as error:
-        lost = "; ".join(f"{reason} ({times})" for reason, times in reasons.most_common())
-        raise SteepError(f"{error}. {reasons.total()} documents were skipped: {lost}" if lost else str(error)) from error
+        raise SteepError(
+            f"{error}. {reasons.total()} documents were skipped: {lost}" if lost else f"{error}"
+        ) from error
+
+
+def _reasons(
+    skipped: Sequence[tuple[Mapping[str, Any], str]], held_out: set[str], options: Split
+) -> dict[str, Counter[str]]:
+    """Of each side. A document that gives no example belongs where its source or its near-duplicates are."""
+    reasons: dict[str, Counter[str]] = {"train": Counter(), "test": Counter()}
+    for row, reason in skipped:
+        in_test = row["source"] in options.sources or (not options.sources and row["group"] in held_out)
+        reasons["test" if in_test else "train"][reason] += 1
+    return reasons
+
+
+def _table(examples: Sequence[Example], schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([one.columns for one in examples], schema=schema)

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steep.prepare.examples import special_tokens
 from steep.terminal import console
-from steep.tokens import IGNORE, encode
+from steep.tokens import IGNORE, Encoded, encode
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,16 +59,22 @@ def preview(
 ) -> None:
     """Print the first ``count`` examples and write the same to one HTML file that needs no network."""
     rows = examples.slice(0, count).to_pylist()
-    shown = [_shown(number, row, tokenizer, max_length) for number, row in enumerate(rows, start=1)]
+    shown = [
+        Shown(f"Example {number}", _facts(row, one, max_length), list(read_pieces(one, tokenizer)))
+        for number, (row, one) in enumerate(zip(rows, encode(rows, tokenizer, max_length), strict=True), start=1)
+    ]
     _print(shown)
     html.parent.mkdir(parents=True, exist_ok=True)
     html.write_text(_page(shown), encoding="utf-8")
 
 
-def read_pieces(ids: list[int], labels: list[int], tokenizer: PreTrainedTokenizerBase) -> Iterator[Piece]:
+def read_pieces(encoded: Encoded, tokenizer: PreTrainedTokenizerBase) -> Iterator[Piece]:
     """Cut a sequence into pieces that can be shown; joined, their texts are the decoded sequence."""
     special = special_tokens(tokenizer)
-    tokens = [(token, label != IGNORE, token in special) for token, label in zip(ids, labels, strict=True)]
+    tokens = [
+        (token, label != IGNORE, token in special)
+        for token, label in zip(encoded.input_ids, encoded.labels, strict=True)
+    ]
     for (trained, is_special), run in groupby(tokens, key=lambda token: token[1:]):
         run_ids = [token for token, _, _ in run]
         texts = [((token,), special[token]) for token in run_ids] if is_special else _texts(run_ids, tokenizer)
@@ -89,14 +95,12 @@ def _texts(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple
         yield tuple(pending), str(tokenizer.decode(pending))
 
 
-def _shown(number: int, row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Shown:
-    encoded = encode(row, tokenizer, max_length)
+def _facts(row: dict[str, str], encoded: Encoded, max_length: int | None) -> str:
     facts = [f"{len(encoded.input_ids)} tokens", f"{encoded.trained} trained"]
     facts += [f"{encoded.dropped} cut off by max_length {max_length}"] if encoded.dropped else []
     facts += [f"source {row['source']}", f"document {row['document_id']}"]
     facts += [f"near-duplicate of {row['group']}"] if row["group"] != row["document_id"] else []
-    pieces = list(read_pieces(encoded.input_ids, encoded.labels, tokenizer))
-    return Shown(f"Example {number}", " · ".join(facts), pieces)
+    return " · ".join(facts)
 
 
 # -------------------------------------------------------------------------------------------------------- terminal

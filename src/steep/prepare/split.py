@@ -2,19 +2,19 @@
 
 Documents that resemble each other (half of their word 5-grams) form a group, and a group lies on one side as a whole:
 a model is not asked about what it was trained on. Groups are ranked by a hash of the seed and their name, so the split
-depends on ids and seed alone: not on the order of rows, the template or the tokenizer; and documents that come later
-move few others.
+depends on the ids of the documents and the seed, not on the order of rows, and documents that come later move few
+others.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from steep.errors import SteepError, UsageError
+from steep.errors import SteepError
 
 if TYPE_CHECKING:
     from steep.recipe import Split
@@ -48,13 +48,6 @@ def split_documents(sources: Sequence[str], groups: Sequence[str], options: Spli
     return _by_source(sources, groups, options.sources) if options.sources else _by_share(groups, options)
 
 
-def check_sources(names: Iterable[str], existing: Iterable[str], where: str) -> None:
-    known = set(existing)
-    for name in names:
-        if name not in known:
-            raise UsageError(f"{where}: no document comes from {name!r}; sources are {', '.join(sorted(known))}")
-
-
 def _by_share(groups: Sequence[str], options: Split) -> Sides:
     held_out = _pick(groups, options)
     sides: tuple[list[int], list[int]] = ([], [])
@@ -71,7 +64,7 @@ def _pick(groups: Sequence[str], options: Split) -> set[str]:
     if len(sizes) < 2:
         raise SteepError(
             f"prepare: {len(groups)} document{'s' * (len(groups) != 1)} in 1 group of near-duplicates: cannot hold out "
-            "text that the model has not seen. Gather more, or texts that differ more"
+            "text that the model has not seen. Gather more, or what differs more"
         )
     ranked = sorted(sizes, key=lambda group: hashlib.sha256(f"{options.seed}:{group}".encode()).digest())
     room, held_out = min(max(1, round(options.test * len(groups))), len(groups) - 1), set()
@@ -83,14 +76,15 @@ def _pick(groups: Sequence[str], options: Split) -> set[str]:
 
 
 def _by_source(sources: Sequence[str], groups: Sequence[str], held_out: Sequence[str]) -> Sides:
-    check_sources(held_out, sources, "prepare.split.sources")
     test = [row for row, source in enumerate(sources) if source in held_out]
     unseen = {groups[row] for row in test}
     rest = [row for row, source in enumerate(sources) if source not in held_out]
     train = [row for row in rest if groups[row] not in unseen]
+    if not test:
+        raise SteepError(f"prepare: no example comes from what split.sources holds out: {', '.join(held_out)}")
     if not train:
         raise SteepError(
-            f"prepare.split.sources holds out {', '.join(held_out)}: nothing is left to train on "
-            f"(sources are {', '.join(sorted(set(sources)))}; {len(rest)} documents of others resemble held-out ones)"
+            f"prepare: split.sources holds out {', '.join(held_out)}, and nothing is left to train on: "
+            f"{len(rest)} documents come from other sources, and all of them resemble held-out ones"
         )
     return Sides(train, test, removed=[row for row in rest if groups[row] in unseen])

@@ -27,7 +27,7 @@ from steep.errors import UsageError
 if TYPE_CHECKING:
     from steep.recipe import Prepare
 
-TEMPLATES: dict[str, dict[str, str]] = {
+SOURCES: dict[str, dict[str, str]] = {
     "plain": {"text": "{{ text }}"},
     "title-description": {"prompt": "### title: {{ title }} ### description:", "completion": " {{ description }}"},
     "alpaca": {
@@ -145,9 +145,10 @@ class Template:
 
 def load_template(options: Prepare, folder: Path) -> Template:
     """The template of a recipe with its fields; a ``.jinja`` path is relative to ``folder``."""
-    trees = (
-        _file_parts(folder / options.template) if options.template.endswith(".jinja") else _built_in(options.template)
-    )
+    if options.template in SOURCES:
+        trees = {part: _parse(source, options.template) for part, source in SOURCES[options.template].items()}
+    else:
+        trees = _file_parts(folder / options.template)
     environment = _environment(lowercase=options.lowercase)
     return Template(
         options.template,
@@ -189,15 +190,6 @@ def _parse(source: str, where: str) -> nodes.Template:
 
 def _expression(source: str, where: str) -> Expression:
     return Expression(_parse(source, where), _environment())
-
-
-def _built_in(name: str) -> dict[str, nodes.Template]:
-    if name not in TEMPLATES:
-        raise UsageError(
-            f"prepare.template: no template {name!r}: one of {', '.join(TEMPLATES)}, or the path of a .jinja file"
-            + _nearest(name, TEMPLATES)
-        )
-    return {part: _parse(source, name) for part, source in TEMPLATES[name].items()}
 
 
 def _file_parts(path: Path) -> dict[str, nodes.Template]:

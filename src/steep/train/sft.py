@@ -23,6 +23,7 @@ from steep.speed.attention import use_packed_attention
 from steep.train import checkpoints
 from steep.train.adapters import peft_config
 from steep.train.live import Live
+from steep.train.optimizers import MuonAdamW
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -130,9 +131,14 @@ def _trainer(
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=peft_config(options),
+        optimizers=(_muon(model, options) if options.optim == "muon" else None, None),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _muon(model: PreTrainedModel, options: Train) -> MuonAdamW:
+    return MuonAdamW(model, options.learning_rate, options.weight_decay, options.adam_beta2)
 
 
 def _config(options: Train, max_length: int, folder: Path) -> SFTConfig:

@@ -1,0 +1,128 @@
+"""The run folder: who holds it, what is finished, and what a stage's result depends on.
+
+A stage writes to ``.<stage>.partial`` and is renamed at the end, so whatever bears a stage's name is whole. ``run.json``
+says from which inputs it came: a fingerprint over the stage's part of the recipe, its input files and the stages before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steep.errors import RunError
+
+STAGES = ("gather", "clean", "prepare", "train", "evaluate")
+PATIENCE = 3.0
+"""Seconds to wait for the folder: a stage whose parent was killed needs a moment to notice and end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run's folder on disk."""
+
+    folder: Path
+
+    def stage(self, name: str) -> Path:
+        return self.folder / name
+
+    def partial(self, name: str) -> Path:
+        """Where a stage works until it is finished; kept over interruptions."""
+        return self.folder / f".{name}.partial"
+
+    def finish(self, name: str) -> None:
+        """Give a stage's work its name, in place of an earlier one."""
+        shutil.rmtree(self.stage(name), ignore_errors=True)
+        self.partial(name).rename(self.stage(name))
+
+    def discard(self, *names: str) -> None:
+        """Forget stages, finished or not."""
+        record = self.read()
+        for name in names:
+            record.get("stages", {}).pop(name, None)
+        self.write(record)  # first the record: a folder without one is no result
+        for name in names:
+            shutil.rmtree(self.stage(name), ignore_errors=True)
+            shutil.rmtree(self.partial(name), ignore_errors=True)
+
+    def read(self) -> dict[str, Any]:
+        """``run.json``, or an empty record. Raises RunError where it cannot be read."""
+        path = self.folder / "run.json"
+        try:
+            record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise RunError(f"{path}: is damaged ({error}); remove it, and the stages run again") from error
+        return record
+
+    def write(self, record: dict[str, Any]) -> None:
+        write_atomically(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False))
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """What a finished stage says of itself."""
+        found: dict[str, Any] = json.loads((self.stage(name) / "summary.json").read_text("utf-8"))
+        return found
+
+    def need(self, name: str) -> Path:
+        """The folder of a finished stage. Raises RunError where it is not finished."""
+        if name not in self.read().get("stages", {}) or not self.stage(name).is_dir():
+            raise RunError(f"{self.folder}: the stage {name} is not finished; run `steep {name} RECIPE` first")
+        return self.stage(name)
+
+
+@contextmanager
+def hold(run: Run) -> Iterator[int]:
+    """Hold the run folder; yields the lock's file descriptor, to be passed to child processes.
+
+    The lock is the operating system's, so it ends with the last process that has it, however that ends. Raises RunError
+    that says who holds the folder.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with (run.folder / ".lock").open("a+", encoding="utf-8") as file:
+        _acquire(file.fileno(), run.folder)
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        yield file.fileno()
+
+
+def _acquire(descriptor: int, folder: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                holder = (folder / ".lock").read_text("utf-8") or "another process"
+                raise RunError(
+                    f"{folder} is in use by {holder}: wait for it, stop it, or give this run another `name`"
+                ) from None
+            time.sleep(0.1)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that at any moment either the old or the new one is there, whole."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash of JSON-like values."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+
+from steep.evaluate.continuation import continue_texts, tasks
+from steep.evaluate.heldout import hold_out
+from steep.generation import generate
+from steep.recipe import Continuation
+
+LONG = "The kettle sings when the water is ready. Rain fell on the roof all morning, and nobody minded."
+
+
+def cut(tokenizer, *examples, window=256, **options):
+    rows = [{"document_id": str(number)} | example for number, example in enumerate(examples)]
+    return tasks(hold_out(rows, tokenizer), tokenizer, Continuation(**options), window)
+
+
+def ids(tokenizer, text):
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_a_text_is_cut_at_the_share_of_its_tokens(tokenizer):
+    (task,) = cut(tokenizer, {"text": LONG}, split=0.25)
+    text = ids(tokenizer, LONG)
+    border = round(len(text) / 4)
+    assert task.prompt_ids == [tokenizer.bos_token_id, *text[:border]]
+    assert task.limit == len(text) - border
+
+
+def test_prompt_and_reference_join_to_the_text(tokenizer):
+    (task,) = cut(tokenizer, {"text": LONG})
+    assert task.prompt + task.reference == LONG
+
+
+def test_of_prompt_and_completion_only_the_completion_is_cut(tokenizer):
+    (task,) = cut(tokenizer, {"prompt": "### title: rain ### ", "completion": LONG})
+    completion = ids(tokenizer, LONG)
+    given = completion[: round(len(completion) / 2)]
+    assert task.prompt_ids == [tokenizer.bos_token_id, *ids(tokenizer, "### title: rain ### "), *given]
+    assert task.prompt.startswith("### title: rain ### The kettle")
+    assert task.reference == tokenizer.decode(completion[len(given) :])
+
+
+def test_the_reference_is_cut_to_as_many_tokens_as_the_model_may_say(tokenizer):
+    (task,) = cut(tokenizer, {"text": LONG}, max_new_tokens=5)
+    text = ids(tokenizer, LONG)
+    border = round(len(text) / 2)
+    assert task.limit == 5
+    assert task.reference == tokenizer.decode(text[border : border + 5])
+
+
+def test_prompt_and_answer_fit_into_the_window(tokenizer):
+    (task,) = cut(tokenizer, {"text": LONG * 3}, window=24)
+    assert task.limit == 12
+    assert len(task.prompt_ids) == 12
+    assert task.prompt_ids[0] == tokenizer.bos_token_id
+    text = ids(tokenizer, LONG * 3)
+    assert task.prompt_ids[1:] == text[: round(len(text) / 2)][-11:]
+
+
+def test_examples_too_short_to_cut_are_left_out(tokenizer):
+    three, four = (tokenizer.decode(ids(tokenizer, LONG)[:n]) for n in (3, 4))
+    (task,) = cut(tokenizer, {"text": three}, {"text": four}, split=0.9)
+    assert task.example == 1
+    assert (len(task.prompt_ids), task.limit) == (3, 2)
+
+
+@pytest.mark.parametrize("split", [0.1, 0.3, 0.5, 0.62, 0.7])
+def test_a_character_of_several_tokens_is_never_cut_in_two(tokenizer, split):
+    (task,) = cut(tokenizer, {"text": "茶道 ☕ 日本語のテキスト"}, split=split)
+    assert task.prompt + task.reference == "茶道 ☕ 日本語のテキスト"
+
+
+def test_a_last_character_that_the_limit_cuts_in_two_is_left_away(tokenizer):
+    (task,) = cut(tokenizer, {"text": "zyxwvu茶茶"}, split=0.33, max_new_tokens=3)
+    assert task.limit == 3
+    assert task.reference == "vu"
+
+
+def test_answers_stand_beside_their_tasks_and_leave_the_prompt_out(tiny_model, tokenizer):
+    work = cut(tokenizer, {"text": LONG}, {"text": "Rain fell on the roof."}, {"text": LONG * 2}, max_new_tokens=8)
+    texts = continue_texts(tiny_model, tokenizer, work, Continuation(batch_size=2))
+    for task, text in zip(work, texts, strict=True):
+        (alone,) = generate(tiny_model, tokenizer, [task.prompt_ids], max_new_tokens=task.limit)
+        assert text == alone.text.rstrip("\ufffd")
+        assert not text.startswith(task.prompt[:10])
