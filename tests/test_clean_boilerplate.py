@@ -52,6 +52,12 @@ def test_copies_of_one_article_do_not_make_its_body_boilerplate() -> None:
     assert texts == bodies + copies
 
 
+def test_a_menu_that_is_most_of_every_page_goes() -> None:
+    menu = article(99, 12)
+    bodies = [article(seed, 4) for seed in range(10)]
+    assert cleaned(frame([f"{menu}\n\n{body}" for body in bodies]))[0] == bodies
+
+
 def test_a_site_of_copies_only_keeps_them_whole() -> None:
     copies = [f"{article(100, 12)}\n\nPrinted by reader number {row} on a wet day." for row in range(8)]
     texts, outcome = cleaned(frame(copies))

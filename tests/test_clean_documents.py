@@ -13,9 +13,10 @@ import pyarrow as pa
 import pytest
 
 from steep.clean import Cleaned, clean_documents
-from steep.records import Document, document_schema
 from steep.recipe import CleanStep
+from steep.records import Document, document_schema
 
+ENGLISH = "Rain fell over the harbour while the kettle was singing quietly and nobody at the bench minded the weather."
 ALL = ["whitespace", "markup", "boilerplate", "redact", "deduplicate", "length", "language"]
 
 
@@ -40,11 +41,11 @@ def test_steps_run_in_the_order_of_the_recipe() -> None:
 
 
 def test_a_dropped_document_is_kept_as_it_was_with_step_and_reason() -> None:
-    text = words(1)
+    text = " ".join(ENGLISH.split() * 2)
     documents = [
         Document(text=text, title="first"),
         Document(text=text.upper(), title="same"),
-        Document(text=text.replace(" ", " extra ", 1), title="near"),
+        Document(text=f"{text} extra", title="near"),
         Document(text="{{ include }}", title="debris"),
         Document(text="two  words", title="short"),
         Document(text="Der Kessel singt auf dem Herd, während der Regen über dem Hafen fällt.", title="german"),
@@ -55,7 +56,7 @@ def test_a_dropped_document_is_kept_as_it_was_with_step_and_reason() -> None:
     assert [tuple(row.values()) for row in rows] == [
         ("debris", "{{ include }}", "markup", "empty after markup"),
         ("same", text.upper(), "deduplicate", f"duplicate of {first}"),
-        ("near", documents[2].text, "deduplicate", f"near duplicate of {first} (Jaccard 0.92)"),
+        ("near", documents[2].text, "deduplicate", f"near duplicate of {first} (Jaccard 0.95)"),
         ("short", "two words", "length", "2 words, fewer than 5"),
         ("german", documents[5].text, "language", "language de, not en"),
     ]
@@ -140,10 +141,11 @@ def test_the_order_of_documents_stays_and_a_second_run_gives_the_same() -> None:
 
 
 def test_a_document_of_ten_megabytes_is_cleaned() -> None:
-    paragraph = "The *kettle* sings at 202-555-0143, said [Una](https://x.org) &amp; Piers of jo@x.org.\n\n"
+    paragraph = f"Call *Una* at 202-555-0143 &amp; jo@x.org. {ENGLISH * 20}\n\n"
     text = "".join(f"{number} {paragraph}" for number in range(10_000_000 // len(paragraph)))
     (found,) = column(clean([Document(text=text)], *ALL).kept, "text")
-    assert found.startswith("0 The kettle sings at [PHONE], said Una & Piers of [EMAIL].\n\n1 The kettle")
+    assert found.startswith(f"0 Call Una at [PHONE] & [EMAIL]. {ENGLISH}")
+    assert len(found) > 9_900_000
 
 
 DATA = os.environ.get("STEEP_DATA")

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 from steep.duplicates import Copy, bands_and_rows, copies, near_duplicate_groups
 
-WORDS = (
-    "alder birch cedar dogwood elm fir gorse hazel ivy juniper larch maple oak pine rowan spruce thorn willow".split()
-)
+WORDS = ["alder", "birch", "cedar", "dogwood", "elm", "fir", "gorse", "hazel", "ivy", "juniper", "larch", "maple"]
 
 
 def frame(texts: list[str], ids: list[str] | None = None) -> daft.DataFrame:
@@ -148,9 +146,9 @@ def test_every_copy_is_as_similar_as_it_says_to_a_document_that_stays(texts: lis
         )
 
 
-def test_a_thousand_copies_of_one_page_do_not_cost_a_comparison_per_pair() -> None:
+def test_thousands_of_copies_of_one_page_do_not_cost_a_comparison_per_pair() -> None:
     page = long_text(8, 300)
-    texts = [edited(page, row % 300) for row in range(1000)]
+    texts = [f"{edited(page, row % 300)} reader{row}" for row in range(3000)]
     started = time.perf_counter()
     assert set(groups(texts, 0.5)) == {"d0"}
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 4

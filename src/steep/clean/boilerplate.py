@@ -46,10 +46,10 @@ def clean_boilerplate(documents: daft.DataFrame, options: Boilerplate) -> Outcom
 
 
 def _lines(pages: daft.DataFrame) -> daft.DataFrame:
-    """Every distinct line of every page, once per page."""
+    """Every line of every page, with the page and its site."""
     line = explode(regexp_split(col("text"), r"\n+")).alias("line")
     lines = pages.select("id", "site", line).with_column("line", on_strings(_normal)(col("line")))
-    return lines.where(col("line") != "").distinct().collect()
+    return lines.where(col("line") != "").collect()
 
 
 def _repeated(lines: daft.DataFrame, options: Boilerplate) -> list[dict[str, Any]]:

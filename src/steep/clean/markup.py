@@ -46,9 +46,8 @@ _LOOSE_LINK = re.compile(r"!?\[([^\[\]\n]+)\]\([^()\n]*\)")
 
 _BREAKS = {
     **dict.fromkeys(("heading_close", "table_close", "blockquote_close"), "\n\n"),
-    **dict.fromkeys(("bullet_list_open", "ordered_list_open", "list_item_close", "tr_close"), "\n"),
+    **dict.fromkeys(("tr_close", "softbreak", "hardbreak"), "\n"),
     **dict.fromkeys(("td_close", "th_close"), " "),
-    **dict.fromkeys(("softbreak", "hardbreak"), "\n"),
 }
 _HTML_BREAKS = {
     **dict.fromkeys(("br", "tr", "dt", "dd", "option", "caption", "figcaption", "summary"), "\n"),
@@ -113,7 +112,7 @@ def _words(tokens: Sequence[Token]) -> Iterator[str]:
         elif token.type == "html_inline":
             yield _html(token.content)
         elif token.type == "list_item_open":
-            yield f"{token.info}{token.markup} " if token.info else "- "
+            yield f"\n{token.info}{token.markup} " if token.info else "\n- "
         elif token.type == "paragraph_close":
             yield "" if token.hidden else "\n\n"
         elif token.type in ("bullet_list_close", "ordered_list_close"):
@@ -127,7 +126,7 @@ def _html(tag: str) -> str:
     match = _TAG_NAME.match(tag)
     name = match[1].lower() if match else ""
     if name == "li":
-        return "\n" if tag.startswith("</") else "\n- "
+        return "" if tag.startswith("</") else "\n- "
     if name and name not in HTML_TAGS and "=" not in tag:
         return tag
     return _HTML_BREAKS.get(name, "")

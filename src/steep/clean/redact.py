@@ -50,6 +50,7 @@ _OTHER_WORD = re.compile(
 )
 _DATE = re.compile(r"(?:\d{4}[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d)(?!\d)")
 _YEARS = re.compile(rf"\((?:19|20)\d\d\)|(?:(?:19|20)\d\d[{_BLANK}{_JOIN}]*)+$")
+_NETWORK = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _NORTH_AMERICAN = re.compile(
     rf"(?:\+?1[{_BLANK}{_JOIN}]?)?(?:\(\d{{3}}\)[{_BLANK}{_JOIN}]?|\d{{3}}[{_BLANK}{_JOIN}])\d{{3}}[{_BLANK}{_JOIN}]\d{{4}}"
 )
@@ -118,7 +119,7 @@ def _stands_alone(run: str, start: int, end: int) -> bool:
 
 
 def _is_phone(digits: str, region: str, said_phone: bool) -> bool:
-    if _DATE.match(digits) or _YEARS.match(digits):
+    if _DATE.match(digits) or _YEARS.match(digits) or _NETWORK.fullmatch(digits):
         return False
     if digits.lstrip("(").startswith("+"):
         return _length_fits(_parsed(digits, None))
