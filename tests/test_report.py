@@ -122,7 +122,7 @@ class Run:
         write_rows(self.folder / "prepare/train.parquet", rows, example_schema(completion=False))
         train = {"examples": 152, "tokens": 21877, "trained_tokens": 21725}
         test = {"examples": 17, "tokens": 2388, "trained_tokens": 2371}
-        none = {"truncated": 0, "dropped_tokens": 0, "skipped": 0}
+        none = {"truncated": 0, "dropped_tokens": 0, "skipped": {"title is empty": 2}}
         self.write(
             "prepare/summary.json",
             {"template": "plain", "train": train | none, "test": test | none, "max_length": 512, "groups": 158},

@@ -65,8 +65,8 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
 
 
 def _spare_token(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A token to pad with that is not EOS. Padding is masked everywhere, so any other token of the vocabulary serves."""
-    vocabulary = tokenizer.get_vocab()
+    """A token to pad with that is not EOS. Padding is masked everywhere, so any other token serves."""
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
     for token in ("<pad>", "[PAD]", "<|finetune_right_pad_id|>", "<|reserved_special_token_0|>", tokenizer.unk_token):
         if token in vocabulary and token != tokenizer.eos_token:
             return str(token)
@@ -79,19 +79,17 @@ def load_model(name: str, *, dtype: torch.dtype, revision: str | None = None) ->
 
     with _explained(name, "model"):
         model = AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=dtype)
-    return model.to(device())  # type: ignore[no-any-return]
+    return model.to(device())
 
 
-def load_tuned(
-    train_folder: Path, base: str, *, dtype: torch.dtype, revision: str | None = None
-) -> PreTrainedModel:
+def load_tuned(train_folder: Path, base: str, *, dtype: torch.dtype, revision: str | None = None) -> PreTrainedModel:
     """Load what the train stage left in its folder: ``model/``, or ``adapter/`` on top of ``base``."""
     if (train_folder / "model").is_dir():
         return load_model(str(train_folder / "model"), dtype=dtype)
     from peft import PeftModel
 
     model = PeftModel.from_pretrained(load_model(base, dtype=dtype, revision=revision), train_folder / "adapter")
-    return model.eval()  # type: ignore[no-any-return]
+    return model.eval()
 
 
 def device() -> torch.device:
@@ -148,4 +146,4 @@ def new_model(architecture: Architecture, tokenizer: PreTrainedTokenizerBase, se
         pad_token_id=tokenizer.pad_token_id,
     )
     set_seed(seed)
-    return LlamaForCausalLM(config).to(device())  # type: ignore[no-any-return,arg-type]
+    return LlamaForCausalLM(config).to(device())

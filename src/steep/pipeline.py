@@ -37,8 +37,8 @@ QUIET = {
 WHOLE_HASH = 64 * 2**20
 """Larger weight files count by size and time instead of by content."""
 
-Note = Callable[[str, str, float | None], None]
-"""Told of each stage: its name, ``running``, ``done`` or ``unchanged``, and the seconds it took."""
+Note = Callable[[Path, str, str, float | None], None]
+"""Told of each stage: the run's folder, its name, ``running``, ``done`` or ``unchanged``, and the seconds it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ def run_recipe(
     overrides: Sequence[str] = (),
     *,
     runs: str | Path = "runs",
-    options: Options = Options(),  # noqa: B008 (frozen)
-    note: Note = lambda stage, event, seconds: None,
+    options: Options = Options(),
+    note: Note = lambda folder, stage, event, seconds: None,
 ) -> Path:
     """Run a recipe's stages in order and return the run's folder; unchanged stages are skipped.
 
@@ -69,11 +69,11 @@ def run_recipe(
         todo = _todo(run, recipe, options)
         for name in STAGES[: STAGES.index(options.until) + 1]:
             if name in todo:
-                note(name, "running", None)
+                note(run.folder, name, "running", None)
                 seconds = _do(run, name, todo[name], lock)
-                note(name, "done", seconds)
+                note(run.folder, name, "done", seconds)
             else:
-                note(name, "unchanged", None)
+                note(run.folder, name, "unchanged", None)
         if todo or not (run.folder / "report.html").exists():
             _report(run)
     return run.folder
@@ -191,8 +191,8 @@ def _process(run: Run, name: str, lock: int) -> None:
         raise KeyboardInterrupt
     if child.returncode < 0:
         raise SteepError(
-            f"the stage {name} was killed by {signal.Signals(-child.returncode).name}. Most often that is lack of memory: "
-            "lower train.batch_size or prepare.max_length. The same command goes on from here"
+            f"the stage {name} was killed by {signal.Signals(-child.returncode).name}. Most often that is lack of "
+            "memory: lower train.batch_size or prepare.max_length. The same command goes on from here"
         )
     if child.returncode:
         raise SteepError(f"the stage {name} failed: {words.strip() or 'see the traceback above'}")

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ class Document:
             "title": self.title,
             "source": self.source,
             "url": self.url,
-            "published": self.published.astimezone(timezone.utc) if self.published else None,
+            "published": self.published.astimezone(UTC) if self.published else None,
             "owner": self.owner,
             "licence": self.licence,
             "meta": json.dumps(dict(self.meta), ensure_ascii=False, sort_keys=True, default=str),

@@ -1,7 +1,8 @@
 """The run folder: who holds it, what is finished, and what a stage's result depends on.
 
-A stage writes to ``.<stage>.partial`` and is renamed at the end, so whatever bears a stage's name is whole. ``run.json``
-says from which inputs it came: a fingerprint over the stage's part of the recipe, its input files and the stages before.
+A stage writes to ``.<stage>.partial`` and is renamed at the end, so whatever bears a stage's name is whole.
+``run.json`` says from which inputs it came: a fingerprint over the stage's part of the recipe, its input files and the
+stages before.
 """
 
 from __future__ import annotations

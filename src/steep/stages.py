@@ -57,9 +57,7 @@ def gather(stage: Stage) -> None:
     state = stage.work / "state"
 
     def rows() -> Iterator[dict[str, Any]]:
-        found = gather_documents(
-            stage.recipe.gather, folder=stage.folder, state=state, on_failure=failures.append
-        )
+        found = gather_documents(stage.recipe.gather, folder=stage.folder, state=state, on_failure=failures.append)
         for document in found:
             words[document.source] += len(document.text.split())
             documents[document.source] += 1
@@ -216,6 +214,20 @@ def _write_table(table: pa.Table, path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, compression="zstd")
+
+
+def show_examples(folder: Path, count: int, html: Path) -> None:
+    """Print and write a run's first training examples token by token."""
+    import pyarrow.parquet as pq
+
+    from steep.prepare.preview import preview
+
+    run = Run(folder)
+    stage = Stage(run, recipe_from_stored(run.read()["recipe"]), Path(run.read()["folder"]), run.partial("prepare"))
+    examples = pq.read_table(run.need("prepare") / "train.parquet")
+    pretrain = stage.recipe.train.objective == "pretrain"
+    max_length = None if pretrain else stage.recipe.prepare.max_length
+    preview(examples, _tokenizer(stage), max_length=max_length, count=count, html=html)
 
 
 # ------------------------------------------------------------------------------------------------------- the process

@@ -20,7 +20,14 @@ def console(*, error: bool = False) -> Console:
 @contextmanager
 def progress(description: str, total: int | None = None) -> Iterator[Callable[..., None]]:
     """A progress bar with time left; yields ``update(advance=1, total=None, note="")``. Silent where no terminal is."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     bar = Progress(
         TextColumn("{task.description}"),
@@ -37,7 +44,8 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[..
         task = bar.add_task(description, total=total, note="")
 
         def update(advance: int = 1, total: int | None = None, note: str | None = None) -> None:
-            fields = {} if note is None else {"note": note}
-            bar.update(task, advance=advance, total=total, **fields)
+            bar.update(task, advance=advance, total=total)
+            if note is not None:
+                bar.update(task, note=note)
 
         yield update

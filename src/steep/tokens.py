@@ -22,7 +22,7 @@ IGNORE = -100
 class Encoded:
     """``labels`` equal ``input_ids`` where a token is trained and `IGNORE` elsewhere; both have the same length.
 
-    ``dropped`` counts the tokens that ``max_length`` cut off. A cut example does not end with EOS: its text did not end.
+    ``dropped`` counts the tokens that ``max_length`` cut off. A cut example does not end with EOS: nor did its text.
     """
 
     input_ids: list[int]

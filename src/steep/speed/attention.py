@@ -7,6 +7,7 @@ block-diagonal mask over the row costs 4.5 times as much, because it computes wh
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,7 +44,7 @@ def packed_attention(
     """
     starts: Tensor | None = kwargs.get("cu_seq_lens_q")
     if starts is None or query.shape[0] != 1:
-        raise ValueError("packed attention needs one flattened row and its cu_seq_lens_q (position ids of the documents)")
+        raise ValueError("packed attention needs one flattened row with cu_seq_lens_q (position ids of its documents)")
     scale: float | None = kwargs.get("scaling")
     # under autocast the rotary embedding leaves float32 behind, while values come straight from their projection
     query, key = query.to(value.dtype), key.to(value.dtype)
@@ -63,16 +64,19 @@ def per_document(query: Tensor, key: Tensor, value: Tensor, starts: list[int], s
             scale=scale,
             enable_gqa=query.shape[1] != key.shape[1],
         )
-        for begin, end in zip(starts, starts[1:], strict=False)
+        for begin, end in pairwise(starts)
     ]
     return torch.cat(outputs, dim=2).transpose(1, 2)
 
 
-def _flash(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, scale: float | None) -> Tensor:
+def _flash(  # noqa: PLR0913
+    query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, scale: float | None
+) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     groups = query.shape[1] // key.shape[1]  # torch 2.11 has no enable_gqa here: keys and values are repeated
     key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
-    rows = [part[0].transpose(0, 1).contiguous() for part in (query, key, value)]
-    output: Tensor = varlen_attn(*rows, starts, starts, longest, longest, scale=scale, window_size=(-1, 0))
+    query, key, value = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))
+    output = varlen_attn(query, key, value, starts, starts, longest, longest, scale=scale, window_size=(-1, 0))
+    assert isinstance(output, Tensor)  # a pair only where return_aux is given
     return output.unsqueeze(0)

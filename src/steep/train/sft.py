@@ -49,7 +49,7 @@ class TrainResult:
     peak_memory_gib: float | None
 
 
-def train_model(
+def train_model(  # noqa: PLR0913
     examples: pa.Table,
     options: Train,
     *,
@@ -58,17 +58,20 @@ def train_model(
     max_length: int,
     folder: Path,
 ) -> TrainResult:
-    """Train ``model`` on ``examples`` and leave ``adapter/`` or ``model/``, ``metrics.jsonl`` and checkpoints in ``folder``.
+    """Train ``model`` on ``examples``.
 
-    Where ``folder`` holds checkpoints of an interrupted run, training goes on from the last finished one. Raises
-    ModelError where a row is longer than the model's positions, or the loss is no number.
+    Leaves ``adapter/`` or ``model/``, ``metrics.jsonl``, ``summary.json`` and checkpoints in ``folder``. Where it holds
+    checkpoints of an interrupted run, training goes on from the last finished one. Raises ModelError where a row is
+    longer than the model's positions, or the loss is no number.
     """
     _check(model, tokenizer, max_length)
     resume = checkpoints.last_complete(folder)
     metrics = folder / "metrics.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints.keep_metrics_until(metrics, checkpoints.step_of(resume))
-    trainer = _trainer(encode_all(examples, tokenizer, options, max_length), options, model, tokenizer, max_length, folder)
+    trainer = _trainer(
+        encode_all(examples, tokenizer, options, max_length), options, model, tokenizer, max_length, folder
+    )
     trainer.add_callback(Live(metrics))
     trainer.add_callback(checkpoints.MarkComplete())
     begin = time.perf_counter()
@@ -89,9 +92,7 @@ def _check(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_lengt
         raise ModelError(f"the tokenizer has {len(tokenizer)} tokens, but the model's embedding only {size}")
 
 
-def encode_all(
-    examples: pa.Table, tokenizer: PreTrainedTokenizerBase, options: Train, max_length: int
-) -> Dataset:
+def encode_all(examples: pa.Table, tokenizer: PreTrainedTokenizerBase, options: Train, max_length: int) -> Dataset:
     """The examples as token ids and labels. Pre-training keeps whole texts: packing splits them over rows."""
     from datasets import Dataset
 
@@ -109,7 +110,7 @@ def encode_all(
     return Dataset(table)
 
 
-def _trainer(
+def _trainer(  # noqa: PLR0913
     dataset: Dataset,
     options: Train,
     model: PreTrainedModel,

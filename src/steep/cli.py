@@ -1,0 +1,190 @@
+"""The command line: one thin function per verb."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from steep.errors import SteepError, UsageError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="From a website, a feed or files to a fine-tuned language model, with evidence that it is better.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StageName = Literal["gather", "clean", "prepare", "train", "evaluate"]
+RecipePath = Annotated[Path, typer.Argument(help="A recipe: see docs/recipe.md.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. train.epochs=1.", show_default=False)
+]
+Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
+
+
+def main() -> None:
+    """The console script. Exit codes: 0 done, 1 a stage failed, 2 recipe or command line wrong, 130 interrupted."""
+    try:
+        app(standalone_mode=True)
+    except SteepError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was finished is kept: the same command goes on from here.", file=sys.stderr)  # noqa: T201
+        sys.exit(INTERRUPTED)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"steep {version('steep')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    start: Annotated[StageName | None, typer.Option("--from", help="Run this stage and those after it again.")] = None,
+    until: Annotated[StageName, typer.Option(help="Stop after this stage.")] = "evaluate",
+    force: Annotated[bool, typer.Option("--force", help="Run every stage again.")] = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Run a recipe from its sources to the report. Unchanged stages are skipped."""
+    from steep.pipeline import Options
+
+    if force and start:
+        raise UsageError("--force runs every stage again: leave out --from, or leave out --force")
+    _run(recipe, overrides, Options("gather" if force else start, until), runs)
+
+
+def _run(recipe: Path, overrides: list[str] | None, options: Any, runs: Path) -> None:
+    from steep.overview import print_result, stage_line
+    from steep.pipeline import run_recipe
+    from steep.runs import Run
+    from steep.terminal import console
+
+    out = console()
+
+    def note(folder: Path, stage: str, event: str, seconds: float | None) -> None:
+        if event == "running":
+            out.print(f"  {stage:<9} …", end="\r" if out.is_terminal else "\n")
+        else:
+            mark, time = ("[green]✓[/]", f"{seconds:.1f} s") if seconds is not None else ("[dim]=[/]", "unchanged")
+            out.print(f"{mark} {stage:<9} {time:>9}  {stage_line(Run(folder), stage)}")
+
+    folder = run_recipe(recipe, overrides or (), runs=runs, options=options, note=note)
+    print_result(Run(folder), out)
+
+
+def _stage_command(name: StageName, help_: str) -> Callable[..., None]:
+    def command(recipe: RecipePath, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
+        from steep.pipeline import Options
+
+        _run(recipe, overrides, Options(name, name), runs)
+
+    command.__doc__ = help_
+    return command
+
+
+for _name, _help in {
+    "gather": "Fetch the text of a recipe's sources.",
+    "clean": "Clean what was gathered.",
+    "prepare": "Make training and test examples of what was cleaned.",
+    "train": "Train on what was prepared; goes on from the last checkpoint where it was interrupted.",
+    "evaluate": "Measure the base model and the trained one on the held-out examples.",
+}.items():
+    app.command(_name)(_stage_command(_name, f"{_help} This stage alone; those before it must be finished."))  # type: ignore[arg-type]
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="Where the made-up company's website is served, on this machine only.")] = 8017,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Crawl a made-up company's website and fine-tune a small model to its voice, on this machine's CPU."""
+    from steep.demo import RECIPE, serve_site
+    from steep.pipeline import Options
+
+    with serve_site(port) as address:
+        _run(RECIPE, [f"gather.0.web={address}/"], Options(), runs)
+
+
+@app.command()
+def check(recipe: RecipePath, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
+    """Find the mistakes of a recipe, and say what it would do, without doing it."""
+    from steep.check import print_plan
+    from steep.config import read_recipe
+
+    print_plan(read_recipe(recipe, overrides or ()), runs)
+
+
+@app.command()
+def schema(markdown: Annotated[bool, typer.Option("--markdown", help="As a page to read.")] = False) -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from steep.reference import recipe_reference, recipe_schema
+
+    typer.echo(recipe_reference() if markdown else json.dumps(recipe_schema(), indent=2), nl=not markdown)
+
+
+@app.command()
+def show(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many examples.")] = 3,
+    html: Annotated[Path | None, typer.Option(help="Write them to this page; by default into the run folder.")] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show training examples token by token: trained, masked, special. Runs the stages up to prepare where needed."""
+    from steep.stages import show_examples
+
+    folder = _quiet_run(recipe, overrides, runs)
+    show_examples(folder, count, html or folder / "examples.html")
+
+
+def _quiet_run(recipe: Path, overrides: list[str] | None, runs: Path) -> Path:
+    from steep.pipeline import Options, run_recipe
+
+    return run_recipe(recipe, overrides or (), runs=runs, options=Options(until="prepare"))
+
+
+@app.command()
+def generate(
+    model: Annotated[str, typer.Argument(help="A run's folder, a model's folder, a hub name, or tiny.", show_default=False)],
+    prompt: Annotated[str | None, typer.Argument(help="Text to continue.", show_default=False)] = None,
+    input_: Annotated[Path | None, typer.Option("--input", help="JSON lines, one prompt a line.")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON lines, one answer a line; continued where it stopped.")] = None,
+    base: Annotated[bool, typer.Option("--base", help="The untuned model of the run.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token.")] = 0.7,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of the probability to choose from.")] = 0.9,
+    seed: Annotated[int, typer.Option(help="Same seed, same text.")] = 0,
+) -> None:
+    """Continue a prompt, or every prompt of a file, with a run's tuned model or any other."""
+    from steep.speaking import Decoding, answer_file, answer_prompt
+
+    decoding = Decoding(max_tokens, temperature, top_p, seed)
+    if input_ and output and prompt is None:
+        count = answer_file(model, input_, output, decoding, base=base)
+        typer.echo(f"{count:,} answers in {output}")
+    elif prompt is not None and not input_ and not output:
+        for piece in answer_prompt(model, prompt, decoding, base=base):
+            typer.echo(piece, nl=False)
+        typer.echo()
+    else:
+        raise UsageError("give a prompt, or --input FILE and --output FILE")

@@ -1,0 +1,37 @@
+"""The demo: a made-up company whose website lies in the package, served on this machine only and crawled for real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from steep.errors import UsageError
+
+FOLDER = Path(__file__).parent / "data" / "demo"
+RECIPE = FOLDER / "demo.yaml"
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def serve_site(port: int) -> Iterator[str]:
+    """Serve the company's website on the loopback address; yields where. Raises UsageError where the port is taken."""
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(FOLDER / "site")))
+    except OSError as error:
+        raise UsageError(f"port {port} of this machine is taken ({error.strerror}): choose another with --port") from error
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,110 @@
+"""A run in a few lines of the terminal: what each stage did, and at the end what came of it."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steep.runs import STAGES, Run
+from steep.verdict import changes, verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+SAMPLES = 2
+EXCERPT = 280
+
+
+def stage_line(run: Run, name: str) -> str:
+    """One line on a finished stage."""
+    return _LINES[name](run.summary(name))
+
+
+def _gather(summary: dict[str, Any]) -> str:
+    failed = f", {summary['failed']} failed" if summary["failed"] else ""
+    return f"{summary['documents']:,} documents, {summary['words']:,} words{failed}"
+
+
+def _clean(summary: dict[str, Any]) -> str:
+    funnel = summary["funnel"]
+    dropped = ", ".join(f"{step['step']} −{step['dropped']:,}" for step in funnel if step["dropped"])
+    return f"{summary['documents']:,} documents, {summary['words']:,} words" + (f" ({dropped})" if dropped else "")
+
+
+def _prepare(summary: dict[str, Any]) -> str:
+    train, test = summary["train"], summary["test"]
+    cut = f", {train['truncated']:,} cut" if train["truncated"] else ""
+    return f"{train['examples']:,} examples of {train['tokens']:,} tokens{cut}; {test['examples']:,} held out"
+
+
+def _train(summary: dict[str, Any]) -> str:
+    share = 100 * summary["trainable_parameters"] / summary["parameters"]
+    trained = f"{summary['method']}, {summary['trainable_parameters'] / 1e6:,.2f} M parameters ({share:.1f} %)"
+    return f"{trained}, {summary['steps']:,} steps, {summary['tokens_per_second']:,.0f} tokens/s, {summary['device']}"
+
+
+def _evaluate(summary: dict[str, Any]) -> str:
+    return f"{summary['documents']:,} held-out texts"
+
+
+_LINES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "gather": _gather,
+    "clean": _clean,
+    "prepare": _prepare,
+    "train": _train,
+    "evaluate": _evaluate,
+}
+
+
+def print_result(run: Run, console: Console) -> None:
+    """The scores, two samples and where the report is, as far as the run has come."""
+    done = run.read()["stages"]
+    if STAGES[-1] in done:
+        scores = json.loads((run.stage("evaluate") / "scores.json").read_text("utf-8"))
+        measured = changes(scores)
+        said = verdict(measured)
+        console.print()
+        console.print(_table(measured))
+        console.print(f"[bold]{said.headline}[/] {said.caveat}")
+        for sample in _samples(run.stage("evaluate") / "samples.jsonl"):
+            console.print()
+            console.print(_side_by_side(sample))
+    console.print(f"\nReport: {run.folder / 'report.html'}", soft_wrap=True)
+
+
+def _table(measured: list[Any]) -> Table:
+    from rich.table import Table
+
+    table = Table("", *(("base", "tuned", "change")), "n", box=None, padding=(0, 2, 0, 0))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for change in measured:
+        table.add_row(change.metric.label, change.before, change.after, change.difference, str(change.n))
+    return table
+
+
+def _samples(path: Path) -> Iterator[dict[str, Any]]:
+    """Evenly spaced, so that nobody has chosen them for their looks."""
+    with path.open(encoding="utf-8") as file:
+        continued = [row for row in map(json.loads, file) if row.get("reference")]
+    step = max(1, len(continued) // SAMPLES)
+    yield from continued[::step][:SAMPLES]
+
+
+def _side_by_side(sample: dict[str, Any]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for key in ("prompt", "reference", "base", "tuned"):
+        if sample.get(key) is not None:
+            text = " ".join(sample[key].split())
+            shown = f"… {text[-EXCERPT:]}" if key == "prompt" and len(text) > EXCERPT else textwrap.shorten(text, EXCERPT)
+            table.add_row(key, Text(shown, style="bold" if key == "tuned" else ""))
+    return table

@@ -1,0 +1,77 @@
+"""`steep generate`: find the model that is meant and let it answer a prompt, or a file of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steep.config import recipe_from_stored
+from steep.errors import UsageError
+from steep.runs import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    max_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+
+
+def answer_prompt(name: str, prompt: str, decoding: Decoding, *, base: bool) -> Iterator[str]:
+    """The answer, piece by piece as it is made."""
+    from steep.generation import stream
+    from steep.tokens import encode_prompts
+
+    model, tokenizer = load(name, base=base)
+    (ids,) = encode_prompts([prompt], tokenizer)
+    yield from stream(
+        model,
+        tokenizer,
+        ids,
+        max_new_tokens=decoding.max_tokens,
+        temperature=decoding.temperature,
+        top_p=decoding.top_p,
+        seed=decoding.seed,
+    )
+
+
+def answer_file(name: str, prompts: Path, output: Path, decoding: Decoding, *, base: bool) -> int:
+    """Answer every line of a JSON lines file; returns how many answers the output holds then."""
+    from steep.answers import Settings, generate_file, read_prompts
+
+    read_prompts(prompts)  # bad lines are named before a large model is loaded
+    model, tokenizer = load(name, base=base)
+    settings = Settings(
+        f"{name} (base)" if base else name, decoding.max_tokens, decoding.temperature, decoding.top_p, decoding.seed
+    )
+    return generate_file(model, tokenizer, prompts, output, settings)
+
+
+def load(name: str, *, base: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and tokenizer of a run's folder (tuned, or its base), a model's folder, a hub name, or ``tiny``."""
+    import torch
+
+    from steep.models import load_model, load_tokenizer, load_tuned, resolve
+
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    run = Run(Path(name))
+    if not (run.folder / "run.json").exists():
+        if base:
+            raise UsageError(f"--base needs a run's folder, and {name} holds no run.json")
+        return load_model(resolve(name), dtype=dtype), load_tokenizer(resolve(name))
+    record = run.read()
+    model = recipe_from_stored(record["recipe"]).model
+    place = resolve(model.base, Path(record["folder"]))
+    trained = run.need("train")
+    if base and model.from_scratch is not None:
+        raise UsageError(f"{name} was trained from scratch: it has no base")
+    tokenizer = load_tokenizer(str(next(trained / kind for kind in ("model", "adapter") if (trained / kind).is_dir())))
+    if base:
+        return load_model(place, dtype=dtype, revision=model.revision), tokenizer
+    return load_tuned(trained, place, dtype=dtype, revision=model.revision), tokenizer
