@@ -37,8 +37,10 @@ def step_of(checkpoint: Path | None) -> int:
     return 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
 
 
-def keep_metrics_until(metrics: Path, step: int) -> None:
-    """Drop what was logged after ``step``: those steps will be done, and logged, again."""
+def keep_metrics_until(metrics: Path, step: int) -> int:
+    """Drop what was logged after ``step``: those steps will be done, and logged, again. Returns the tokens until then."""
     lines = metrics.read_text().splitlines() if metrics.exists() else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    metrics.write_text("".join(f"{line}\n" for line in kept))
+    rows = [json.loads(line) for line in lines if line.endswith("}")]
+    kept = [row for row in rows if row["step"] <= step]
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    return int(kept[-1]["tokens"]) if kept else 0

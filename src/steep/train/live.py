@@ -23,13 +23,13 @@ class Live(TrainerCallback):  # type: ignore[misc]
         self.metrics = metrics
         self.bar = ExitStack()
         self.begin = self.last = 0.0
-        self.tokens = 0.0
+        self.tokens = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.update = self.bar.enter_context(progress("train", total=state.max_steps))
         self.update(state.global_step)
         self.begin = self.last = time.perf_counter()
-        self.tokens = next((row["num_tokens"] for row in reversed(state.log_history) if "num_tokens" in row), 0.0)
+        self.tokens = next((row["num_tokens"] for row in reversed(state.log_history) if "num_tokens" in row), 0)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         if "loss" not in logs:  # the summary at the end
@@ -43,7 +43,7 @@ class Live(TrainerCallback):  # type: ignore[misc]
             "loss": logs["loss"],
             "learning_rate": logs["learning_rate"],
             "grad_norm": logs["grad_norm"],
-            "tokens": int(self.tokens),
+            "tokens": self.tokens,
             "tokens_per_second": round(speed, 1),
             "seconds": round(now - self.begin, 3),
         }

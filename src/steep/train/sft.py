@@ -20,6 +20,7 @@ from steep import tokens
 from steep.errors import ModelError
 from steep.recipe import Train
 from steep.speed.attention import use_packed_attention
+from steep.speed.loss import use_linear_loss
 from steep.train import checkpoints
 from steep.train.adapters import peft_config
 from steep.train.live import Live
@@ -68,10 +69,11 @@ def train_model(  # noqa: PLR0913
     resume = checkpoints.last_complete(folder)
     metrics = folder / "metrics.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoints.keep_metrics_until(metrics, checkpoints.step_of(resume))
+    done = checkpoints.keep_metrics_until(metrics, checkpoints.step_of(resume))
     trainer = _trainer(
         encode_all(examples, tokenizer, options, max_length), options, model, tokenizer, max_length, folder
     )
+    trainer.tokens = done
     trainer.add_callback(Live(metrics))
     trainer.add_callback(checkpoints.MarkComplete())
     begin = time.perf_counter()
@@ -110,7 +112,7 @@ def encode_all(examples: pa.Table, tokenizer: PreTrainedTokenizerBase, options: 
     return Dataset(table)
 
 
-def _trainer(  # noqa: PLR0913
+def _trainer(
     dataset: Dataset,
     options: Train,
     model: PreTrainedModel,
@@ -119,14 +121,16 @@ def _trainer(  # noqa: PLR0913
     folder: Path,
 ) -> SFTTrainer:
     from transformers import PrinterCallback
-    from trl import SFTTrainer
 
+    from steep.train.trainer import LinearLossTrainer
+
+    use_linear_loss(model)
     if options.packing:
         use_packed_attention(model)
     if options.compile:
         for layer in model.model.layers:
             layer.compile()
-    trainer = SFTTrainer(
+    trainer = LinearLossTrainer(
         model=model,
         args=_config(options, max_length, folder),
         train_dataset=dataset,

@@ -1,0 +1,94 @@
+"""Cross-entropy straight from hidden states, so that the logits of a whole batch never exist.
+
+Loss and gradients are made together, a chunk of positions at a time: three matrix products, nothing computed twice, and
+only positions that are trained count. Against TRL's chunked head, which also measures entropy and accuracy and computes
+the logits a second time for the gradient, a training step of `tiny` on two CPU cores takes about half the time.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+IGNORE = -100
+LOGITS = {"cpu": 2**24, "cuda": 2**28}
+"""Largest number of logits at a time: 64 MiB of float32 in a CPU's reach, 1 GiB to keep a GPU busy."""
+
+
+def use_linear_loss(model: PreTrainedModel) -> None:
+    """Make this model compute its loss by `linear_cross_entropy` wherever it is given labels."""
+    original = model.forward
+
+    @wraps(original)
+    def forward(*args: Any, labels: Tensor | None = None, num_items_in_batch: Any = None, **kwargs: Any) -> Any:
+        if labels is None:
+            return original(*args, **kwargs)
+        from transformers.modeling_outputs import CausalLMOutputWithPast
+
+        hidden = model.get_decoder()(*args, **kwargs).last_hidden_state
+        head = model.get_output_embeddings()
+        loss = linear_cross_entropy(hidden[:, :-1], head.weight, labels[:, 1:], num_items_in_batch)
+        return CausalLMOutputWithPast(loss=loss)
+
+    model.forward = forward
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, count: Tensor | int | None = None) -> Tensor:
+    """Negative log-likelihood of ``targets`` under ``softmax(hidden @ weight.T)``, summed and divided by ``count``.
+
+    ``hidden`` is (…, tokens, size), ``weight`` (vocabulary, size), ``targets`` (…, tokens) with -100 where nothing is
+    trained; ``count`` is the number of trained positions here where not given. The twin is `plain_cross_entropy`.
+    """
+    trained = targets != IGNORE
+    if torch.is_autocast_enabled(hidden.device.type):
+        hidden, weight = (x.to(torch.get_autocast_dtype(hidden.device.type)) for x in (hidden, weight))
+    total: Tensor = _LinearCrossEntropy.apply(hidden[trained], weight, targets[trained])  # type: ignore[no-untyped-call]
+    return total / (trained.sum().clamp(min=1) if count is None else count)
+
+
+def plain_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, count: Tensor | int | None = None) -> Tensor:
+    """The plain twin of `linear_cross_entropy`, which holds all logits."""
+    logits = torch.nn.functional.linear(hidden, weight).float().flatten(0, -2)
+    total = torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum")
+    return total / ((targets != IGNORE).sum().clamp(min=1) if count is None else count)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        rows = max(1, LOGITS[hidden.device.type] // weight.shape[0])
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        weight_grad = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        for begin in range(0, len(hidden), rows):
+            chunk = slice(begin, begin + rows)
+            wanted = targets[chunk, None]
+            logits = (hidden[chunk] @ weight.T).float()
+            normaliser = logits.logsumexp(-1, keepdim=True)
+            total += (normaliser - logits.gather(1, wanted)).sum()
+            if hidden_grad is None and weight_grad is None:
+                continue
+            # d loss / d logits = softmax - one-hot, in the place of the logits
+            grad = logits.sub_(normaliser).exp_().scatter_add_(1, wanted, -torch.ones_like(normaliser)).to(hidden.dtype)
+            if hidden_grad is not None:
+                hidden_grad[chunk] = grad @ weight
+            if weight_grad is not None:
+                weight_grad += grad.T @ hidden[chunk]
+        ctx.save_for_backward(hidden_grad, weight_grad)
+        ctx.weight_dtype = weight.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        hidden_grad, weight_grad = ctx.saved_tensors
+        return (
+            None if hidden_grad is None else hidden_grad * grads[0].to(hidden_grad.dtype),
+            None if weight_grad is None else (weight_grad * grads[0]).to(ctx.weight_dtype),
+            None,
+        )

@@ -1,0 +1,422 @@
+"""`steep check`: what is computed about a model is what the model is; what is said of a run is what a run would do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from steep.base import find_base, stored_parameters
+from steep.check import Machine, plan, print_plan, stage_states, this_machine
+from steep.config import read_recipe
+from steep.errors import ModelError, RecipeError
+from steep.models import TINY
+from steep.recipe import EvaluateStep, Lora, Model, Train
+from steep.runs import Run
+from steep.sizes import Shape, evaluation_memory, trainable_parameters, training_memory, training_work
+
+GIB = 2**30
+CPU = Machine("this machine", 16 * GIB, cuda=False)
+SMALL = {
+    "model_type": "llama",
+    "vocab_size": 400,
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+LLAMA_2_7B = {
+    "model_type": "llama",
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 4096,
+}
+RECIPE = """\
+name: leaves
+gather:
+  - files: texts/*.txt
+  - web: https://example.com/${TOKEN}
+    max_pages: 20
+prepare:
+  max_length: 512
+train:
+  epochs: 2
+  batch_size: 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOKEN", "secret")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def recipe_path(tmp_path) -> Path:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("x" * 20_000)
+    (tmp_path / "texts" / "b.txt").touch()
+    (tmp_path / "leaves.yaml").write_text(RECIPE)
+    return tmp_path / "leaves.yaml"
+
+
+def rows(path: Path, *overrides: str, machine: Machine = CPU) -> dict[str, str]:
+    recipe = read_recipe(path, overrides)
+    found = plan(recipe, Run(path.parent / "runs" / "leaves"), machine)
+    return {f"{row.section} {row.name}": row.text for row in found}
+
+
+def model_folder(folder: Path, **config: object) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(SMALL | config))
+    shutil.copy(TINY / "model.safetensors", folder)
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------------- parameters
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL | {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
+        SMALL | {"tie_word_embeddings": False, "head_dim": 24},
+        LLAMA_2_7B,
+    ],
+    ids=["tied, with biases", "untied, wide heads", "Llama 2 7B"],
+)
+def test_parameters_are_those_of_transformers(config):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(**config))
+    assert Shape.of(config).parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_parameters_of_tiny_are_those_in_its_file():
+    shape = Shape.of(json.loads((TINY / "config.json").read_text()))
+    assert shape.parameters == stored_parameters(TINY / "model.safetensors") == 8_000_960
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "mlp.down_proj"], ["lm_head", "v_proj"]], ids=str)
+def test_lora_trains_as_many_parameters_as_peft_makes(targets):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(**SMALL))
+        adapted = get_peft_model(model, LoraConfig(r=5, target_modules=targets, task_type="CAUSAL_LM"))
+    train = Train(method="lora", lora=Lora(rank=5, target_modules=targets))
+    assert trainable_parameters(Shape.of(SMALL), train) == adapted.get_nb_trainable_parameters()[0]
+
+
+# ----------------------------------------------------------------------------------------------------------- memory
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_activations_are_what_training_keeps_for_the_backward_pass(method, dtype, tokenizer, tmp_path):
+    """The bytes that autograd saves in a real training step, less the weights among them."""
+    import pyarrow as pa
+    import torch
+
+    from steep.models import new_model
+    from steep.recipe import Architecture
+    from steep.train import train_model
+
+    options = Train(method=method, dtype=dtype, batch_size=4, max_steps=1)
+    architecture = {key: value for key, value in SMALL.items() if key != "model_type"}
+    model = new_model(Architecture(**architecture), tokenizer, seed=0)
+    model = model.to(getattr(torch, dtype)) if method == "lora" else model
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    saved: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        texts = pa.table({"text": ["the kettle sings when the water is ready " * 100] * 8})
+        train_model(texts, options, model=model, tokenizer=tokenizer, max_length=256, folder=tmp_path)
+    shape = Shape.of(SMALL | {"tie_word_embeddings": True})
+    copies = 2 * shape.layer_matrices if (method, dtype) == ("full", "bfloat16") else 0
+    estimate = training_memory(shape, options, 256, cuda=False).activations + copies
+    assert 0.9 < estimate / sum(storage.nbytes() for storage in saved.values()) <= 1.0
+
+
+def test_full_training_holds_18_bytes_for_each_parameter_of_a_matrix():
+    shape = Shape.of(LLAMA_2_7B)
+    memory = training_memory(shape, Train(method="full"), 512, cuda=True)
+    states = memory.weights + memory.gradients + memory.optimizer
+    assert states == 16 * shape.parameters + 2 * shape.layer_matrices
+
+
+def test_lora_holds_frozen_weights_once_and_16_bytes_for_each_trained_parameter():
+    shape, train = Shape.of(LLAMA_2_7B), Train(method="lora")
+    memory = training_memory(shape, train, 512, cuda=True)
+    states = memory.weights + memory.gradients + memory.optimizer
+    assert states == 2 * shape.parameters + 16 * trainable_parameters(shape, train)
+
+
+def test_logits_of_a_large_vocabulary_are_held_a_tile_at_a_time():
+    shape = Shape.of(LLAMA_2_7B | {"vocab_size": 128_256})
+    assert training_memory(shape, Train(batch_size=64), 4096, cuda=True).logits == 4096 * 32768 * 2
+
+
+def test_estimates_use_the_limits_of_those_who_compute_logits():
+    from trl.kernels import chunked_logprob
+    from trl.trainer import utils
+
+    from steep import sizes
+    from steep.evaluate import perplexity
+
+    assert (sizes.SCORED_TOKENS, sizes.SCORED_LOGITS) == (perplexity.BATCH_TOKENS, perplexity.LOGITS)
+    assert (sizes.TILE_TOKENS, sizes.TILE_WIDTH) == (
+        chunked_logprob.TOKEN_CHUNK_SIZE,
+        utils._CHUNKED_LOGPROB_CHUNK_SIZE,
+    )
+
+
+def test_evaluation_holds_the_keys_and_values_of_every_continued_prompt():
+    shape = Shape.of(SMALL)
+    few, many = (
+        evaluation_memory(shape, Train(), [EvaluateStep(continuation={"batch_size": size})], 128, cuda=False)
+        for size in (1, 33)
+    )
+    cache = 32 * 128 * 2 * 32 * 4 * 4  # tokens, keys and values, their width, layers, bytes
+    widest = 32 * 128 * (3 * 160 + 4 * 64) * 4
+    assert many.activations - few.activations == cache + widest
+
+
+# ------------------------------------------------------------------------------------------------------------ steps
+
+
+def test_steps_are_those_of_a_real_training(tokenizer, tiny_model, tmp_path):
+    import pyarrow as pa
+
+    from steep.tokens import encode
+    from steep.train import train_model
+
+    options = Train(method="full", dtype="float32", batch_size=2, gradient_accumulation_steps=2, epochs=1.5)
+    texts = [{"text": f"the kettle sings when the water is ready {n}"} for n in range(60)]
+    tokens = sum(len(one.input_ids) for one in encode(texts, tokenizer, 64))
+    result = train_model(
+        pa.Table.from_pylist(texts), options, model=tiny_model, tokenizer=tokenizer, max_length=64, folder=tmp_path
+    )
+    assert training_work(60, tokens, options, 64).steps == pytest.approx(result.steps, rel=0.15)
+    unpacked = options.model_copy(update={"packing": False})
+    assert training_work(60, tokens, unpacked, 64).steps == 23  # 60 / 2 batches, two to a step, 1.5 times: 22.5
+
+
+def test_max_steps_stand_above_epochs():
+    work = training_work(100, 10_000, Train(batch_size=2, max_steps=5, epochs=3), 100)
+    assert (work.rows, work.steps, work.epochs, work.tokens) == (100, 5, 0.1, 1_000)
+
+
+# ----------------------------------------------------------------------------------------------------------- models
+
+
+def test_a_hub_model_that_is_not_on_this_disk_has_no_size(recipe_path):
+    found = rows(recipe_path, "model.base=acme/llama")
+    assert found["model acme/llama"] == "hub; not on this disk: its size is not known before it is downloaded"
+    assert "not known" in found["memory train"]
+
+
+def test_a_hub_model_in_the_cache_is_read_there(recipe_path, tmp_path):
+    repository = tmp_path / "cache" / "models--acme--llama"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("c0ffee" * 6)
+    (repository / "snapshots").mkdir()
+    model_folder(repository / "snapshots" / ("c0ffee" * 6))
+    found = rows(recipe_path, "model.base=acme/llama", "prepare.max_length=256")
+    assert "on this disk, commit c0ffeec0ffee" in found["model acme/llama"]
+    assert found["model parameters"].startswith(f"{Shape.of(SMALL).parameters:,};")
+
+
+def test_weights_that_are_not_what_the_config_says_are_pointed_out(tmp_path):
+    base = find_base(Model(base="small"), model_folder(tmp_path / "small").parent)
+    assert "that hold 8,000,960 numbers" in base.place
+
+
+def test_a_model_of_another_kind_has_no_estimate(recipe_path, tmp_path):
+    model_folder(tmp_path / "other", model_type="gpt2")
+    found = rows(recipe_path, "model.base=other", "prepare.max_length=256")
+    assert found["model parameters"] == "not known: computed for llama and mistral only"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "holds no config.json: name the folder of a model"),
+        (lambda folder: (folder / "config.json").write_text("{"), "is not JSON"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'), "lacks 'num_attention_heads'"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "lacks its weights (model.safetensors)"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"<html>" * 9), "is no safetensors file"),
+        (lambda folder: shorten(folder / "model.safetensors"), "is cut, with 9,999,999 of 16,"),
+    ],
+)
+def test_a_damaged_model_is_refused_with_its_reason(damage, message, tmp_path):
+    folder = model_folder(tmp_path / "small")
+    damage(folder)
+    with pytest.raises(ModelError) as error:
+        find_base(Model(base="small"), tmp_path)
+    assert message in str(error.value)
+
+
+def shorten(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(9_999_999)
+
+
+# ------------------------------------------------------------------------------------------------------- the recipe
+
+
+def test_everything_that_would_stop_the_recipe_is_said_at_once_with_its_line(recipe_path):
+    with pytest.raises(RecipeError) as error:
+        rows(
+            recipe_path,
+            "gather.0.files=text/*.txt",
+            "prepare.max_length=2048",
+            "train.lora.target_modules=[q_prjo]",
+        )
+    files, longest, targets = str(error.value).splitlines()
+    assert "leaves.yaml:3: gather.0.files: no file matches 'text/*.txt'" in files
+    assert "did you mean 'texts'?" in files
+    assert "leaves.yaml:7: prepare.max_length: 2,048 is above the model's 1,024 positions: lower it" in longest
+    assert "leaves.yaml:8: train.lora.target_modules: the model has no linear layer 'q_prjo'; it has q_proj" in targets
+
+
+def test_a_base_that_can_be_neither_folder_nor_hub_name_is_an_error(recipe_path):
+    with pytest.raises(RecipeError, match=r"model.base: './here' is no folder, and no name that a model on the hub"):
+        rows(recipe_path, "model.base=./here")
+
+
+def test_sources_are_counted_and_shown_as_they_are_written(recipe_path):
+    found = rows(recipe_path)
+    assert found["sources texts/*.txt"] == "2 files, 0.02 MB, 1 of them empty"
+    assert found["sources https://example.com/${TOKEN}"].startswith("website: at most 20 pages of 10 MB, 30 s each")
+    assert "secret" not in str(found)
+
+
+def test_before_prepare_nothing_is_guessed(recipe_path):
+    found = rows(recipe_path)
+    assert found["training examples"] == found["training steps"] == "known after prepare"
+    assert found["training time"] == "not known: this run has not been trained yet"
+
+
+# --------------------------------------------------------------------------------------------------------- the run
+
+
+def finish(path: Path, *stages: str) -> Run:
+    """A run whose stages are finished, as far as its record says."""
+    from steep.pipeline import fingerprints
+
+    run, prints = Run(path.parent / "runs" / "leaves"), fingerprints(read_recipe(path))
+    for stage in stages:
+        run.stage(stage).mkdir(parents=True)
+    run.write({"stages": {stage: {"fingerprint": prints[stage]} for stage in stages}, "begun": prints})
+    return run
+
+
+def summarise(run: Run, stage: str, **facts: object) -> None:
+    (run.stage(stage) / "summary.json").write_text(json.dumps(facts))
+
+
+def test_a_changed_stage_takes_those_after_it_along(recipe_path):
+    run = finish(recipe_path, "gather", "clean", "prepare", "train")
+    summarise(run, "prepare")
+    assert set(stage_states(read_recipe(recipe_path), run).values()) == {"unchanged", "runs"}
+    changed = stage_states(read_recipe(recipe_path, ["clean=[whitespace]"]), run)
+    assert changed == {
+        "gather": "unchanged",
+        **dict.fromkeys(("clean", "prepare", "train"), "runs again: it or its input changed"),
+        "evaluate": "runs",
+    }
+
+
+def test_an_interrupted_stage_goes_on(recipe_path):
+    run = finish(recipe_path, "gather")
+    run.partial("clean").mkdir()
+    assert stage_states(read_recipe(recipe_path), run)["clean"] == "goes on where it was interrupted"
+
+
+def test_steps_and_time_follow_from_what_was_prepared_and_how_fast_it_was_trained(recipe_path):
+    run = finish(recipe_path, "gather", "clean", "prepare", "train")
+    summarise(
+        run,
+        "prepare",
+        train={"examples": 90, "tokens": 51_200},
+        test={"examples": 10},
+    )
+    summarise(
+        run,
+        "train",
+        parameters=8_448_960,
+        trainable_parameters=448_000,
+        tokens_per_second=1_000,
+        tokens=102_400,
+        seconds=204.8,
+        device="cpu",
+    )
+    assert rows(recipe_path)["training time"] == "none: trained already"
+    found = rows(recipe_path, "train.epochs=3")
+    assert found["training examples"] == "90 of 51,200 tokens; 10 held out"
+    assert found["training steps"].startswith("about 150: 3 epochs, about 100 rows of up to 512 tokens, 2 x 1 rows")
+    assert found["training time"] == "about 5.1 min at 500 tokens/s, as the last time (cpu)"
+    assert "another model" in rows(recipe_path, "train.method=full")["training time"]
+
+
+@pytest.mark.parametrize(("memory", "verdict"), [(16 * GIB, "fits"), (GIB // 2, "does NOT fit: lower")])
+def test_an_estimate_is_compared_with_the_machine(memory, verdict, recipe_path):
+    found = rows(recipe_path, machine=Machine("a GPU", memory, cuda=True))
+    assert f"a GPU has {memory / GIB:.1f} GiB: {verdict}" in found["memory train"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "name", "memory"),
+    [("echo 'NVIDIA H200, 143771'; echo 'NVIDIA T4, 15360'", "NVIDIA H200", 143_771 * 2**20), ("exit 9", None, None)],
+    ids=["two GPUs", "no driver"],
+)
+def test_the_first_gpu_counts_and_without_one_the_memory_of_the_machine(answer, name, memory, tmp_path, monkeypatch):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{answer}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    machine = this_machine()
+    if name:
+        assert machine == Machine(name, memory, cuda=True)
+    else:
+        assert not machine.cuda
+        assert machine.memory > GIB
+
+
+def test_nothing_is_written(recipe_path, tmp_path, capsys):
+    before = sorted(tmp_path.rglob("*"))
+    print_plan(read_recipe(recipe_path), tmp_path / "runs")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert capsys.readouterr().out.startswith("stages\n  gather    runs\n")
+
+
+def test_nothing_heavy_is_imported(recipe_path):
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from steep.check import print_plan; from steep.config import read_recipe\n"
+        "print_plan(read_recipe(sys.argv[1]), Path('runs'))\n"
+        "heavy = {'torch', 'transformers', 'daft', 'pyarrow', 'scrapy', 'rich', 'numpy', 'huggingface_hub'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(recipe_path)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
