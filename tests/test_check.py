@@ -17,7 +17,14 @@ from steep.errors import ModelError, RecipeError
 from steep.models import TINY
 from steep.recipe import EvaluateStep, Lora, Model, Train
 from steep.runs import Run
-from steep.sizes import Shape, evaluation_memory, trainable_parameters, training_memory, training_work
+from steep.sizes import (
+    Shape,
+    evaluation_memory,
+    layer_activations,
+    trainable_parameters,
+    training_memory,
+    training_work,
+)
 
 GIB = 2**30
 CPU = Machine("this machine", 16 * GIB, cuda=False)
@@ -154,7 +161,7 @@ def test_activations_are_what_training_keeps_for_the_backward_pass(method, dtype
         train_model(texts, options, model=model, tokenizer=tokenizer, max_length=256, folder=tmp_path)
     shape = Shape.of(SMALL | {"tie_word_embeddings": True})
     copies = 2 * shape.layer_matrices if (method, dtype) == ("full", "bfloat16") else 0
-    estimate = training_memory(shape, options, 256, cuda=False).activations + copies
+    estimate = 4 * 256 * 4 * layer_activations(shape, options, cuda=False) + copies  # rows, tokens, layers
     assert 0.9 < estimate / sum(storage.nbytes() for storage in saved.values()) <= 1.0
 
 
@@ -172,23 +179,18 @@ def test_lora_holds_frozen_weights_once_and_16_bytes_for_each_trained_parameter(
     assert states == 2 * shape.parameters + 16 * trainable_parameters(shape, train)
 
 
-def test_logits_of_a_large_vocabulary_are_held_a_tile_at_a_time():
+def test_logits_of_a_large_vocabulary_are_limited():
     shape = Shape.of(LLAMA_2_7B | {"vocab_size": 128_256})
-    assert training_memory(shape, Train(batch_size=64), 4096, cuda=True).logits == 4096 * 32768 * 2
+    assert training_memory(shape, Train(batch_size=64), 4096, cuda=True).logits == 8 * 2**28
 
 
 def test_estimates_use_the_limits_of_those_who_compute_logits():
-    from trl.kernels import chunked_logprob
-    from trl.trainer import utils
-
     from steep import sizes
     from steep.evaluate import perplexity
+    from steep.speed import loss
 
-    assert (sizes.SCORED_TOKENS, sizes.SCORED_LOGITS) == (perplexity.BATCH_TOKENS, perplexity.LOGITS)
-    assert (sizes.TILE_TOKENS, sizes.TILE_WIDTH) == (
-        chunked_logprob.TOKEN_CHUNK_SIZE,
-        utils._CHUNKED_LOGPROB_CHUNK_SIZE,
-    )
+    assert loss.LOGITS == sizes.TRAINED_LOGITS
+    assert (perplexity.BATCH_TOKENS, perplexity.LOGITS) == (sizes.SCORED_TOKENS, sizes.SCORED_LOGITS)
 
 
 def test_evaluation_holds_the_keys_and_values_of_every_continued_prompt():

@@ -8,6 +8,7 @@ import pytest
 
 from steep.clean.boilerplate import clean_boilerplate
 from steep.clean.outcome import Outcome
+from steep.errors import UsageError
 from steep.recipe import Boilerplate
 
 MENU = "Home\nKettles\nMending\nContact us"
@@ -113,3 +114,17 @@ def test_documents_without_a_host_belong_to_their_source(url: str | None) -> Non
 def test_no_documents_have_no_boilerplate() -> None:
     none = daft.from_pydict({"id": ["x"], "text": ["y"], "url": ["z"], "source": ["s"]}).where(daft.col("id") == "")
     assert cleaned(none)[0] == []
+
+
+def test_only_the_named_sources_are_looked_at() -> None:
+    bodies = [article(seed) for seed in range(10)]
+    posts = [f"{article(50 + seed, 1)}\n\nMind the whistle." for seed in range(10)]
+    both = frame([page(body) for body in bodies], source="site").concat(
+        frame(posts, [f"https://social.example/{row}" for row in range(10)], source="posts")
+    )
+    assert cleaned(both, sources=["site"])[0] == bodies + posts
+
+
+def test_a_source_that_gave_no_document_is_named() -> None:
+    with pytest.raises(UsageError, match="no document is of the source 'sites'; there are site"):
+        cleaned(frame(["a text"]), sources=["sites"])

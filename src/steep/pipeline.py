@@ -217,4 +217,8 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 def _hardware() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"system": platform.platform(), "cores": os.cpu_count(), "memory_gib": round(memory, 1)}
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "memory": f"{memory:.1f} GiB",
+    }

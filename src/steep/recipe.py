@@ -133,6 +133,8 @@ class Boilerplate(Section):
     """A block is removed when it stands in at least this many documents of its site ..."""
     min_share: Fraction = 0.1
     """... and in at least this share of them."""
+    sources: list[str] = Field(default_factory=list)
+    """Look only at documents of these sources, for instance at websites but not at posts; at all where none is named."""
 
 
 class Redact(Section):

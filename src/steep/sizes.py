@@ -17,6 +17,8 @@ KNOWN = ("llama", "mistral")
 """Values of `model_type` whose layers are those of `Shape`."""
 LIBRARIES = 0.7 * 2**30
 """PyTorch, transformers, TRL and Daft in a process, or the CUDA context on a GPU."""
+HOLES = 1.4
+"""What a CPU's allocator takes for activations beside their size; peaks of tiny were 1.2 (full) to 1.45 (LoRA)."""
 TRAINED_LOGITS = {"cpu": 2**24, "cuda": 2**28}
 SCORED_TOKENS, SCORED_LOGITS = 4096, 2**26
 """As in `steep.speed.loss` and `steep.evaluate.perplexity`, which cannot be imported without torch."""
@@ -125,7 +127,8 @@ def training_memory(shape: Shape, train: Train, max_length: int, *, cuda: bool) 
 
     Weights, gradients and AdamW's two moments as in ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1):
     4 + 4 + 8 bytes per trained parameter, plus a bfloat16 copy of each matrix that autocast keeps; frozen weights are
-    held in `train.dtype`. Muon keeps one moment. Activations: see `layer_activations`. Logits: `steep.speed.loss` holds
+    held in `train.dtype`. Muon keeps one moment. Activations: those of `layer_activations`, and once more those of the
+    one layer whose gradients are computed. Logits: `steep.speed.loss` holds
     a limited number, twice in float32, and from then on the gradient of the output layer where that is trained.
     """
     trained, full = trainable_parameters(shape, train), train.method == "full"
@@ -135,11 +138,12 @@ def training_memory(shape: Shape, train: Train, max_length: int, *, cuda: bool) 
     tokens = train.batch_size * max_length
     logits = min(tokens * shape.vocab_size, TRAINED_LOGITS["cuda" if cuda else "cpu"])
     head = shape.vocab_size * shape.hidden_size if full else 0
+    layers = shape.num_hidden_layers * (1 if cuda else HOLES) + 1
     return Memory(
         weights=frozen + 4 * trained + (2 * shape.layer_matrices if mixed and full else 0),
         gradients=4 * trained,
         optimizer=moments,
-        activations=tokens * shape.num_hidden_layers * layer_activations(shape, train, cuda=cuda),
+        activations=tokens * layers * layer_activations(shape, train, cuda=cuda),
         logits=8 * logits + 4 * head,
     )
 

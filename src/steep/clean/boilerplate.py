@@ -6,7 +6,7 @@ and pages whose own words are alike count once. A page with hardly any words of 
 by all of its lines. The price is that the menu of a site on which every page is mostly menu stays.
 
 A site is the host of the address, or the source where there is none. Refrains that stand on a line of their own look
-like boilerplate to this step: raise ``min_share`` where they belong to the voice.
+like boilerplate to this step: name in ``sources`` where it should look, or raise ``min_share``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import daft
-from daft import col
-from daft.functions import explode, regexp_split
+from daft import col, lit
+from daft.functions import explode, regexp_split, when
 
 from steep.clean.outcome import Outcome, on_strings
 from steep.clean.text import squeeze
 from steep.duplicates import near_duplicate_groups
+from steep.errors import UsageError
 from steep.recipe import Boilerplate
 
 _OWN_SHARE = 0.2
@@ -31,7 +32,8 @@ Blocks = Mapping[str, Set[str]]
 
 
 def clean_boilerplate(documents: daft.DataFrame, options: Boilerplate) -> Outcome:
-    pages = documents.select("id", "text", _site().alias("site")).distinct("id").collect()
+    concerned = col("source").is_in(_known(options.sources, documents)) if options.sources else lit(True)
+    pages = documents.where(concerned).select("id", "text", _site().alias("site")).distinct("id").collect()
     lines = _lines(pages)
     repeated = _repeated(lines.select("site", "line", col("id").alias("page")), options)
     if not repeated:
@@ -41,8 +43,17 @@ def clean_boilerplate(documents: daft.DataFrame, options: Boilerplate) -> Outcom
     found = _repeated(counted, options)
     blocks = _by_site(found)
     strip = on_strings(lambda text, site: _strip(text, blocks.get(site, frozenset())))
-    rewritten = documents.with_column("text", strip(col("text"), _site()))
-    return Outcome(rewritten, found)
+    stripped = when(concerned, strip(col("text"), _site())).otherwise(col("text"))
+    return Outcome(documents.with_column("text", stripped), found)
+
+
+def _known(sources: list[str], documents: daft.DataFrame) -> list[str]:
+    """The named sources. Raises UsageError where one of them gave no document."""
+    there = documents.select("source").distinct().to_pydict()["source"]
+    for name in sources:
+        if name not in there:
+            raise UsageError(f"clean: boilerplate: no document is of the source {name!r}; there are {', '.join(there)}")
+    return sources
 
 
 def _lines(pages: daft.DataFrame) -> daft.DataFrame:
