@@ -17,7 +17,7 @@ from typing import Any
 
 from steep.config import RecipeFile, read_recipe
 from steep.errors import SteepError, UsageError
-from steep.models import TINY
+from steep.models import resolve
 from steep.recipe import WebSource
 from steep.runs import STAGES, Run, file_hash, fingerprint, hold
 from steep.stages import INTERRUPTED
@@ -136,7 +136,7 @@ def fingerprints(recipe: RecipeFile) -> dict[str, str]:
     files = [file_hash(path) for path in input_files(loaded.gather, folder=recipe.folder)]
     sites = [[source.web, source.sitemap] for source in loaded.gather if isinstance(source, WebSource)]
     template = recipe.folder / loaded.prepare.template
-    base = _identity(TINY if loaded.model.base == "tiny" else recipe.folder / loaded.model.base)
+    base = [] if loaded.model.from_scratch else _identity(Path(resolve(loaded.model.base, recipe.folder)))
     depends: dict[str, Any] = {
         "gather": [stored["gather"], files, sites],
         "clean": stored["clean"],

@@ -51,7 +51,7 @@ def main_text(html: str, url: str | None = None) -> Page:
         )
     except BROKEN_PAGE as error:
         raise Unreadable(f"the page cannot be parsed: {error}") from error
-    if found is None or not (found.text or "").strip():
+    if found is None or not any(map(str.isalnum, found.text or "")):  # of tag soup a stray bracket may remain
         raise Unreadable("no main text found")
     return Page(
         text=found.text.strip(),
