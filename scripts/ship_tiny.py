@@ -1,6 +1,6 @@
 """Puts a finished run of recipes/tiny.yaml into the package as the base model `tiny`, with its model card.
 
-    python scripts/ship_tiny.py runs/tiny
+python scripts/ship_tiny.py runs/tiny
 """
 
 from __future__ import annotations
@@ -16,33 +16,7 @@ import torch
 from steep.models import TINY, load_model, load_tokenizer
 from steep.runs import Run
 
-CARD = Template("""---
-license: apache-2.0
-language: en
-library_name: transformers
-pipeline_tag: text-generation
----
-# tiny
-
-A Llama of $parameters parameters with a vocabulary of $vocabulary, trained from scratch by steep's `recipes/tiny.yaml` and
-shipped with steep, so that a recipe can run from gather to report on a CPU and without a network. It knows the sound of
-English, not facts. It is a model to try a pipeline with, and nothing to ask for advice.
-
-| | |
-|---|---|
-| architecture | Llama: $layers layers of $width, $heads heads of 64 with one key-value head, tied embeddings, $positions positions |
-| weights | bfloat16, $size MB |
-| tokenizer | byte-level BPE, single digits; `<s>`, `</s>`, `<pad>` (padding is not EOS); chat template of `### role:` headings |
-| data | $documents texts: public-domain English books (62 MB), paper abstracts (CC0, 26 MB), guides of a government site (CC0, 3 MB, each read twice as often) |
-| training | $steps steps, $tokens tokens ($passes passes), Muon for the matrices and AdamW for the rest, peak learning rate $learning_rate, cosine; $seconds s on one $device |
-| last loss | $loss nats per token, mean of the last 50 steps |
-| held-out books | $bits bits per byte, perplexity $perplexity, on $books texts of other books |
-
-![training loss](loss.png)
-
-Made by `STEEP_DATA=... steep run recipes/tiny.yaml`, then `python scripts/ship_tiny.py runs/tiny`. The figures stand in the
-run's `train/summary.json` and `evaluate/scores.json`.
-""")
+CARD = Path(__file__).with_name("tiny_card.md")
 
 
 def facts(run: Run) -> dict[str, Any]:
@@ -89,7 +63,7 @@ def main(folder: str) -> None:
     trained = str(run.need("train") / "model")
     load_model(trained, dtype=torch.bfloat16).save_pretrained(TINY)
     load_tokenizer(trained).save_pretrained(TINY)
-    (TINY / "README.md").write_text(CARD.substitute(facts(run)), "utf-8")
+    (TINY / "README.md").write_text(Template(CARD.read_text("utf-8")).substitute(facts(run)), "utf-8")
 
 
 if __name__ == "__main__":

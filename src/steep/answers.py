@@ -38,7 +38,7 @@ class Settings:
     seed: int = 0
 
 
-def generate_file(  # noqa: PLR0913
+def generate_file(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Path,

@@ -54,7 +54,8 @@ def read_recipe(path: str | Path, overrides: Iterable[str] = (), environ: Mappin
     apply_overrides(located, overrides)
     recipe = _validate(located, environ)
     filled = recipe.model_dump(mode="json", exclude_none=True)
-    return RecipeFile(recipe, _as_written(recipe, filled, located.data), path.resolve())  # a link leads to the folder of its file
+    # a link leads to the folder of the file that it stands for
+    return RecipeFile(recipe, _as_written(recipe, filled, located.data), path.resolve())
 
 
 def recipe_from_stored(stored: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Recipe:

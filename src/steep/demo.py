@@ -27,7 +27,8 @@ def serve_site(port: int) -> Iterator[str]:
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(FOLDER / "site")))
     except OSError as error:
-        raise UsageError(f"port {port} of this machine is taken ({error.strerror}): choose another with --port") from error
+        problem = f"port {port} of this machine is taken ({error.strerror})"
+        raise UsageError(f"{problem}: choose another with --port") from error
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -114,18 +114,17 @@ def _todo(run: Run, recipe: RecipeFile, options: Options) -> dict[str, str]:
         raise UsageError(
             f"--from {options.start}: the stage {STAGES[stale]} before it is missing or changed; leave --from out"
         )
-    _discard(run, STAGES[stale:], prints, afresh=options.start is not None)
+    _discard(run, STAGES[stale:], prints)
     return {name: prints[name] for name in STAGES[stale : last + 1]}
 
 
-def _discard(run: Run, names: Sequence[str], prints: Mapping[str, str], *, afresh: bool) -> None:
-    """Forget stale results. An interrupted stage's work is kept if it was begun from the same inputs."""
-    begun = {} if afresh else run.read().get("begun", {})
+def _discard(run: Run, names: Sequence[str], prints: Mapping[str, str]) -> None:
+    """Forget stale results. Of the first of them an interrupted attempt is kept if it was begun from the same inputs."""
+    begun = run.read().get("begun", {})
     for name in names:
-        partial = run.partial(name)
-        if begun.get(name) == prints[name] and partial.is_dir() and not run.stage(name).is_dir():
-            continue
-        run.discard(name)
+        interrupted = run.partial(name).is_dir() and not run.stage(name).is_dir()
+        if not (name == names[0] and interrupted and begun.get(name) == prints[name]):
+            run.discard(name)
 
 
 def fingerprints(recipe: RecipeFile) -> dict[str, str]:

@@ -134,7 +134,7 @@ class Boilerplate(Section):
     min_share: Fraction = 0.1
     """... and in at least this share of them."""
     sources: list[str] = Field(default_factory=list)
-    """Look only at documents of these sources, for instance at websites but not at posts; at all where none is named."""
+    """Look only at documents of these sources, for instance at websites but not at posts; at all if none is named."""
 
 
 class Redact(Section):

@@ -39,31 +39,49 @@ class Run:
         """Where a stage works until it is finished; kept over interruptions."""
         return self.folder / f".{name}.partial"
 
-    def finish(self, name: str) -> None:
-        """Give a stage's work its name, in place of an earlier one."""
-        shutil.rmtree(self.stage(name), ignore_errors=True)
-        self.partial(name).rename(self.stage(name))
+    def begin(self, name: str, print_: str) -> None:
+        """Note from which inputs a stage's work is made, so that an interrupted one can go on."""
+        self.update("begun", name, print_)
+        self.partial(name).mkdir(exist_ok=True)
 
-    def discard(self, *names: str) -> None:
-        """Forget stages, finished or not."""
+    def finish(self, name: str, seconds: float) -> None:
+        """Give a stage's work its name and note it; one without the other is no result."""
+        self.partial(name).rename(self.stage(name))
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        print_ = self.read()["begun"][name]
+        self.update("stages", name, {"fingerprint": print_, "seconds": round(seconds, 2), "finished": finished})
+
+    def interrupted(self, name: str, print_: str) -> bool:
+        """Whether a stage was begun from these inputs and did not come to its end."""
+        begun = self.read().get("begun", {}).get(name) == print_
+        return begun and self.partial(name).is_dir() and not self.stage(name).is_dir()
+
+    def discard(self, names: Iterable[str], *, keep: str | None = None) -> None:
+        """Forget finished stages, the report on them, and the work of interrupted ones but that of the stage ``keep``."""
         record = self.read()
-        for name in names:
-            record.get("stages", {}).pop(name, None)
+        record["stages"] = {name: facts for name, facts in record["stages"].items() if name not in names}
         self.write(record)  # first the record: a folder without one is no result
+        (self.folder / "report.html").unlink(missing_ok=True)
         for name in names:
             shutil.rmtree(self.stage(name), ignore_errors=True)
-            shutil.rmtree(self.partial(name), ignore_errors=True)
+            if name != keep:
+                shutil.rmtree(self.partial(name), ignore_errors=True)
 
     def read(self) -> dict[str, Any]:
         """``run.json``, or an empty record. Raises RunError where it cannot be read."""
         path = self.folder / "run.json"
         try:
             record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            return {**record, "stages": {**record["stages"]}, "begun": {**record["begun"]}}
         except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise RunError(f"{path}: is damaged ({error}); remove it, and the stages run again") from error
-        return record
+            return {"stages": {}, "begun": {}}
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{path} is damaged ({error!r}): remove it, and every stage runs again") from error
+
+    def update(self, section: str, key: str, value: Any) -> None:
+        record = self.read()
+        record[section][key] = value
+        self.write(record)
 
     def write(self, record: dict[str, Any]) -> None:
         write_atomically(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False))

@@ -69,7 +69,7 @@ def per_document(query: Tensor, key: Tensor, value: Tensor, starts: list[int], s
     return torch.cat(outputs, dim=2).transpose(1, 2)
 
 
-def _flash(  # noqa: PLR0913
+def _flash(
     query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, scale: float | None
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn

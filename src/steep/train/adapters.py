@@ -17,11 +17,14 @@ def peft_config(options: Train) -> PeftConfig | None:
     from peft import LoraConfig
 
     lora = options.lora
+    targets = lora.target_modules
+    if isinstance(targets, str) and targets != "all-linear":
+        targets = [targets]  # PEFT reads any other single string as a regular expression over whole paths
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
+        target_modules=targets,
         bias="none",
         task_type="CAUSAL_LM",
     )

@@ -50,7 +50,7 @@ class TrainResult:
     peak_memory_gib: float | None
 
 
-def train_model(  # noqa: PLR0913
+def train_model(
     examples: pa.Table,
     options: Train,
     *,
