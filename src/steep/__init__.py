@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from steep.report import build_report
     from steep.train import train_model
 
-# Daft reads these when it is imported: it neither phones home nor draws progress bars of its own beside steep's.
+# Daft reads these: it neither phones home nor shows progress bars and query ids beside steep's own messages.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
 os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
+os.environ.setdefault("DAFT_SHOW_QUERY_ID", "0")
 
 _HOMES = {
     "load_recipe": "config",

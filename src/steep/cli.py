@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from steep.errors import SteepError, UsageError
+from steep.terminal import QUIET, accept_any_text
 
 INTERRUPTED = 130
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(
     help="From a website, a feed or files to a fine-tuned language model, with evidence that it is better.",
@@ -24,21 +28,37 @@ app = typer.Typer(
 StageName = Literal["gather", "clean", "prepare", "train", "evaluate"]
 RecipePath = Annotated[Path, typer.Argument(help="A recipe: see docs/recipe.md.", show_default=False)]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. train.epochs=1.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. train.epochs=1.", show_default=False),
 ]
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 
 
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 a stage failed, 2 recipe or command line wrong, 130 interrupted."""
+    accept_any_text()
+    os.environ.update({**QUIET, **os.environ})
     try:
-        app(standalone_mode=True)
+        app()
     except SteepError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is kept: the same command goes on from here.", file=sys.stderr)  # noqa: T201
-        sys.exit(INTERRUPTED)
+        _end(error, error.exit_code)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            _end("no space left on the disk: free some, and the same command goes on from here", 1)
+        if not error.filename:
+            raise
+        _end(f"{error.filename}: {error.strerror}", 1)
+    except SystemExit as end:  # typer ends so on Ctrl-C
+        if end.code == INTERRUPTED:
+            again = "the same command, without --force," if "--force" in sys.argv else "the same command"
+            print(f"\nInterrupted. What was finished is kept: {again} goes on from here.", file=sys.stderr)  # noqa: T201
+        raise
+
+
+def _end(message: object, code: int) -> NoReturn:
+    sys.stdout.flush()
+    print(message, file=sys.stderr)  # noqa: T201
+    sys.exit(code)
 
 
 def _version(value: bool) -> None:
@@ -51,7 +71,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _top(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -68,9 +90,7 @@ def run(
     """Run a recipe from its sources to the report. Unchanged stages are skipped."""
     from steep.pipeline import Options
 
-    if force and start:
-        raise UsageError("--force runs every stage again: leave out --from, or leave out --force")
-    _run(recipe, overrides, Options("gather" if force else start, until), runs)
+    _run(recipe, overrides, Options(start, until, force), runs)
 
 
 def _run(recipe: Path, overrides: list[str] | None, options: Any, runs: Path) -> None:
@@ -114,7 +134,9 @@ for _name, _help in {
 
 @app.command()
 def demo(
-    port: Annotated[int, typer.Option(help="Where the made-up company's website is served, on this machine only.")] = 8017,
+    port: Annotated[
+        int, typer.Option(help="Where the made-up company's website is served, on this machine only.")
+    ] = 8017,
     runs: Runs = Path("runs"),
 ) -> None:
     """Crawl a made-up company's website and fine-tune a small model to its voice, on this machine's CPU."""
@@ -165,10 +187,14 @@ def _quiet_run(recipe: Path, overrides: list[str] | None, runs: Path) -> Path:
 
 @app.command()
 def generate(
-    model: Annotated[str, typer.Argument(help="A run's folder, a model's folder, a hub name, or tiny.", show_default=False)],
+    model: Annotated[
+        str, typer.Argument(help="A run's folder, a model's folder, a hub name, or tiny.", show_default=False)
+    ],
     prompt: Annotated[str | None, typer.Argument(help="Text to continue.", show_default=False)] = None,
     input_: Annotated[Path | None, typer.Option("--input", help="JSON lines, one prompt a line.")] = None,
-    output: Annotated[Path | None, typer.Option(help="JSON lines, one answer a line; continued where it stopped.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="JSON lines, one answer a line; continued where it stopped.")
+    ] = None,
     base: Annotated[bool, typer.Option("--base", help="The untuned model of the run.")] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token.")] = 0.7,

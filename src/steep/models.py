@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from steep.errors import ModelError
@@ -40,10 +41,15 @@ def resolve(base: str, folder: Path | None = None) -> str:
 @contextmanager
 def _explained(name: str, what: str) -> Iterator[None]:
     """Turn what transformers raises for a missing or broken model into one message with what to do."""
+    from safetensors import SafetensorError
+
+    path = Path(name).expanduser()
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = shorten(str(error), 300)
+        if not path.exists() and (path.is_absolute() or name.startswith((".", "~"))):
+            reason = "there is no such folder"
         raise ModelError(
             f"cannot load the {what} {name!r}: {reason}\n"
             "model.base must be `tiny`, a folder with config.json and weights, or a hub name (with network, and with "

@@ -42,9 +42,9 @@ def _prepare(summary: dict[str, Any]) -> str:
 
 
 def _train(summary: dict[str, Any]) -> str:
-    share = 100 * summary["trainable_parameters"] / summary["parameters"]
-    trained = f"{summary['method']}, {summary['trainable_parameters'] / 1e6:,.2f} M parameters ({share:.1f} %)"
-    return f"{trained}, {summary['steps']:,} steps, {summary['tokens_per_second']:,.0f} tokens/s, {summary['device']}"
+    trained, all_ = (f"{summary[key] / 1e6:,.2f} M" for key in ("trainable_parameters", "parameters"))
+    done = f"{summary['method']}: {trained} of {all_} parameters"
+    return f"{done}, {summary['steps']:,} steps, {summary['tokens_per_second']:,.0f} tokens/s, {summary['device']}"
 
 
 def _evaluate(summary: dict[str, Any]) -> str:
@@ -73,13 +73,15 @@ def print_result(run: Run, console: Console) -> None:
         for sample in _samples(run.stage("evaluate") / "samples.jsonl"):
             console.print()
             console.print(_side_by_side(sample))
-    console.print(f"\nReport: {run.folder / 'report.html'}", soft_wrap=True)
+    console.print(f"\nReport: {run.folder / 'report.html'}", soft_wrap=True, markup=False)
+    if "train" in done:
+        console.print(f'Try it: steep generate {run.folder} "How it begins"', soft_wrap=True, markup=False)
 
 
 def _table(measured: list[Any]) -> Table:
     from rich.table import Table
 
-    table = Table("", *(("base", "tuned", "change")), "n", box=None, padding=(0, 2, 0, 0))
+    table = Table("", "base", "tuned", "change", "texts", box=None, padding=(0, 2, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
     for change in measured:
@@ -105,6 +107,8 @@ def _side_by_side(sample: dict[str, Any]) -> Table:
     for key in ("prompt", "reference", "base", "tuned"):
         if sample.get(key) is not None:
             text = " ".join(sample[key].split())
-            shown = f"… {text[-EXCERPT:]}" if key == "prompt" and len(text) > EXCERPT else textwrap.shorten(text, EXCERPT)
+            shown = (
+                f"… {text[-EXCERPT:]}" if key == "prompt" and len(text) > EXCERPT else textwrap.shorten(text, EXCERPT)
+            )
             table.add_row(key, Text(shown, style="bold" if key == "tuned" else ""))
     return table

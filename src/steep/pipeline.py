@@ -9,8 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,10 @@ from steep.errors import SteepError, UsageError
 from steep.models import resolve
 from steep.recipe import WebSource
 from steep.runs import STAGES, Run, file_hash, fingerprint, hold
-from steep.stages import INTERRUPTED
+from steep.stages import INTERRUPTED, LESS_MEMORY
+from steep.terminal import QUIET
 
 PACKAGES = ("steep", "torch", "transformers", "trl", "peft", "accelerate", "daft", "scrapy", "trafilatura", "sacrebleu")
-QUIET = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    "DO_NOT_TRACK": "1",
-    "DAFT_ANALYTICS_ENABLED": "0",
-    "DAFT_PROGRESS_BAR": "0",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "PYTHONWARNINGS": "ignore",
-    "OMP_WAIT_POLICY": "passive",
-}
-"""Libraries phone nothing home, steep's own progress and messages are the only ones, and threads that wait for each other
-leave the cores to others: on two busy cores spinning made a training step five times as slow."""
 WHOLE_HASH = 64 * 2**20
 """Larger weight files count by size and time instead of by content."""
 
@@ -45,10 +33,21 @@ Note = Callable[[Path, str, str, float | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Which stages run: all from ``start`` on whatever their fingerprints say, none after ``until``."""
+    """Which stages run: those that are missing or changed, and all after them, but none after ``until``.
+
+    ``start``: that stage and those after it, finished or not. ``force``: every stage, and nothing that was
+    interrupted is gone on with.
+    """
 
     start: str | None = None
     until: str = STAGES[-1]
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.start and self.force:
+            raise UsageError("--force runs every stage again: leave out --from, or leave out --force")
+        if self.start and STAGES.index(self.start) > STAGES.index(self.until):
+            raise UsageError(f"--from {self.start} comes after --until {self.until}: no stage would run")
 
 
 def run_recipe(
@@ -67,21 +66,47 @@ def run_recipe(
     recipe = read_recipe(path, overrides)
     run = Run(Path(runs) / recipe.recipe.name)
     with hold(run) as lock:
-        _open(run, recipe)
         todo = _todo(run, recipe, options)
+        if todo:
+            _open(run, recipe, todo, options)
         for name in STAGES[: STAGES.index(options.until) + 1]:
             if name in todo:
                 note(run.folder, name, "running", None)
-                seconds = _do(run, name, todo[name], lock)
-                note(run.folder, name, "done", seconds)
+                note(run.folder, name, "done", _do(run, name, todo[name], lock))
             else:
                 note(run.folder, name, "unchanged", None)
-        if todo or not (run.folder / "report.html").exists():
+        if not (run.folder / "report.html").exists():
             _report(run)
     return run.folder
 
 
-def _open(run: Run, recipe: RecipeFile) -> None:
+def _todo(run: Run, recipe: RecipeFile, options: Options) -> dict[str, str]:
+    """The stages to run, with their fingerprints."""
+    prints, finished = fingerprints(recipe), run.read()["stages"]
+    stale = next(
+        (
+            index
+            for index, name in enumerate(STAGES)
+            if finished.get(name, {}).get("fingerprint") != prints[name] or not run.stage(name).is_dir()
+        ),
+        len(STAGES),
+    )
+    first = 0 if options.force else STAGES.index(options.start) if options.start else stale
+    if stale < first:
+        missing = STAGES[stale]
+        raise UsageError(
+            f"{options.start} needs the stage {missing}, which is not finished or was made from something else than "
+            f"this recipe now says: `steep run {recipe.path.name}` does what is needed, `steep {missing} "
+            f"{recipe.path.name}` that stage alone"
+        )
+    return {name: prints[name] for name in STAGES[first : STAGES.index(options.until) + 1]}
+
+
+def _open(run: Run, recipe: RecipeFile, todo: Mapping[str, str], options: Options) -> None:
+    """Forget what is out of date: what is to be done, and all after it. Interrupted work goes on where it can."""
+    first = next(iter(todo))
+    goes_on = not options.force and run.interrupted(first, todo[first])
+    run.discard(STAGES[STAGES.index(first) :], keep=first if goes_on else None)
     record = run.read()
     record.update(
         name=recipe.recipe.name,
@@ -91,40 +116,7 @@ def _open(run: Run, recipe: RecipeFile) -> None:
         versions=dict(_versions()),
         hardware=_hardware(),
     )
-    record.setdefault("stages", {})
     run.write(record)
-
-
-def _todo(run: Run, recipe: RecipeFile, options: Options) -> dict[str, str]:
-    """The stages to run with their fingerprints; what was finished of them, and of all after them, is discarded."""
-    first = STAGES.index(options.start) if options.start else len(STAGES)
-    last = STAGES.index(options.until)
-    prints, finished = fingerprints(recipe), run.read()["stages"]
-    stale = next(
-        (
-            index
-            for index, name in enumerate(STAGES)
-            if index >= first
-            or not run.stage(name).is_dir()
-            or finished.get(name, {}).get("fingerprint") != prints[name]
-        ),
-        len(STAGES),
-    )
-    if options.start and stale < first:
-        raise UsageError(
-            f"--from {options.start}: the stage {STAGES[stale]} before it is missing or changed; leave --from out"
-        )
-    _discard(run, STAGES[stale:], prints)
-    return {name: prints[name] for name in STAGES[stale : last + 1]}
-
-
-def _discard(run: Run, names: Sequence[str], prints: Mapping[str, str]) -> None:
-    """Forget stale results. Of the first of them an interrupted attempt is kept if it was begun from the same inputs."""
-    begun = run.read().get("begun", {})
-    for name in names:
-        interrupted = run.partial(name).is_dir() and not run.stage(name).is_dir()
-        if not (name == names[0] and interrupted and begun.get(name) == prints[name]):
-            run.discard(name)
 
 
 def fingerprints(recipe: RecipeFile) -> dict[str, str]:
@@ -166,23 +158,14 @@ def _content(path: Path) -> Any:
 
 
 def _do(run: Run, name: str, print_: str, lock: int) -> float:
-    record = run.read()
-    record.setdefault("begun", {})[name] = print_
-    run.write(record)
+    """Run a stage as a child that shares the lock; what it prints is why it failed."""
+    run.begin(name, print_)
     begin = time.perf_counter()
-    _process(run, name, lock)
-    seconds = round(time.perf_counter() - begin, 2)
-    record = run.read()
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
-    record["stages"][name] = {"fingerprint": print_, "seconds": seconds, "finished": finished}
-    run.write(record)
-    return seconds
-
-
-def _process(run: Run, name: str, lock: int) -> None:
-    """Run a stage as a child that shares the lock; its standard output is what it has to say where it fails."""
-    command = [sys.executable, "-m", "steep.stages", str(run.folder), name]
-    child = subprocess.Popen(command, env={**QUIET, **os.environ}, pass_fds=(lock,), stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "steep.stages", str(run.folder), name, str(os.getpid())]
+    with _held_back(signal.SIGINT):  # until the child can answer it
+        child = subprocess.Popen(
+            command, env={**QUIET, **os.environ}, pass_fds=(lock,), stdout=subprocess.PIPE, encoding="utf-8"
+        )
     try:
         words, _ = child.communicate()
     except KeyboardInterrupt:
@@ -190,13 +173,30 @@ def _process(run: Run, name: str, lock: int) -> None:
         raise
     if child.returncode == INTERRUPTED:
         raise KeyboardInterrupt
-    if child.returncode < 0:
-        raise SteepError(
-            f"the stage {name} was killed by {signal.Signals(-child.returncode).name}. Most often that is lack of "
-            "memory: lower train.batch_size or prepare.max_length. The same command goes on from here"
-        )
     if child.returncode:
-        raise SteepError(f"the stage {name} failed: {words.strip() or 'see the traceback above'}")
+        raise SteepError(f"the stage {name} {_failure(name, child.returncode, words.strip())}")
+    return time.perf_counter() - begin
+
+
+@contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    """A signal waits; a process started meanwhile inherits that."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+
+
+def _failure(name: str, code: int, words: str) -> str:
+    if code == -signal.SIGKILL:
+        return (
+            "was killed from outside (SIGKILL). Most often the system does so when memory is used up: "
+            f"{LESS_MEMORY[name]}. The same command goes on from here"
+        )
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}. The same command goes on from here"
+    return f"failed: {words or 'see the traceback above'}"
 
 
 def _report(run: Run) -> None:

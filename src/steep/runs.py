@@ -13,11 +13,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from steep.errors import RunError
 
@@ -53,13 +54,14 @@ class Run:
 
     def interrupted(self, name: str, print_: str) -> bool:
         """Whether a stage was begun from these inputs and did not come to its end."""
-        begun = self.read().get("begun", {}).get(name) == print_
+        begun = self.read()["begun"].get(name) == print_
         return begun and self.partial(name).is_dir() and not self.stage(name).is_dir()
 
-    def discard(self, names: Iterable[str], *, keep: str | None = None) -> None:
-        """Forget finished stages, the report on them, and the work of interrupted ones but that of the stage ``keep``."""
+    def discard(self, names: Sequence[str], *, keep: str | None = None) -> None:
+        """Forget stages and the report on them: what is finished, and what was interrupted except in ``keep``."""
         record = self.read()
-        record["stages"] = {name: facts for name, facts in record["stages"].items() if name not in names}
+        for name in names:
+            record["stages"].pop(name, None)
         self.write(record)  # first the record: a folder without one is no result
         (self.folder / "report.html").unlink(missing_ok=True)
         for name in names:
@@ -70,13 +72,8 @@ class Run:
     def read(self) -> dict[str, Any]:
         """``run.json``, or an empty record. Raises RunError where it cannot be read."""
         path = self.folder / "run.json"
-        try:
-            record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-            return {**record, "stages": {**record["stages"]}, "begun": {**record["begun"]}}
-        except FileNotFoundError:
-            return {"stages": {}, "begun": {}}
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{path} is damaged ({error!r}): remove it, and every stage runs again") from error
+        record = _json(path, f"remove {path}, and every stage runs again") if path.exists() else {}
+        return {"stages": {}, "begun": {}, **record}
 
     def update(self, section: str, key: str, value: Any) -> None:
         record = self.read()
@@ -88,14 +85,23 @@ class Run:
 
     def summary(self, name: str) -> dict[str, Any]:
         """What a finished stage says of itself."""
-        found: dict[str, Any] = json.loads((self.stage(name) / "summary.json").read_text("utf-8"))
-        return found
+        return _json(self.stage(name) / "summary.json", f"remove {self.stage(name)}, and the stage runs again")
 
     def need(self, name: str) -> Path:
         """The folder of a finished stage. Raises RunError where it is not finished."""
-        if name not in self.read().get("stages", {}) or not self.stage(name).is_dir():
+        if name not in self.read()["stages"] or not self.stage(name).is_dir():
             raise RunError(f"{self.folder}: the stage {name} is not finished; run `steep {name} RECIPE` first")
         return self.stage(name)
+
+
+def _json(path: Path, remedy: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}): {remedy}") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{path} is damaged (a {type(found).__name__} where an object belongs): {remedy}")
+    return found
 
 
 @contextmanager
@@ -105,13 +111,20 @@ def hold(run: Run) -> Iterator[int]:
     The lock is the operating system's, so it ends with the last process that has it, however that ends. Raises RunError
     that says who holds the folder.
     """
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with (run.folder / ".lock").open("a+", encoding="utf-8") as file:
+    with _lock_file(run.folder) as file:
         _acquire(file.fileno(), run.folder)
         file.truncate(0)
         file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
         yield file.fileno()
+
+
+def _lock_file(folder: Path) -> IO[str]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot write to {folder} ({error.strerror}): give another folder with --runs") from error
 
 
 def _acquire(descriptor: int, folder: Path) -> None:

@@ -55,18 +55,20 @@ def answer_file(name: str, prompts: Path, output: Path, decoding: Decoding, *, b
 
 def load(name: str, *, base: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model and tokenizer of a run's folder (tuned, or its base), a model's folder, a hub name, or ``tiny``."""
+    run = Run(Path(name))
+    ours = (run.folder / "run.json").exists()
+    if not ours:
+        _check_no_run(run.folder, base)
     import torch
 
     from steep.models import load_model, load_tokenizer, load_tuned, resolve
 
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    run = Run(Path(name))
-    if not (run.folder / "run.json").exists():
-        if base:
-            raise UsageError(f"--base needs a run's folder, and {name} holds no run.json")
+    if not ours:
         return load_model(resolve(name), dtype=dtype), load_tokenizer(resolve(name))
     record = run.read()
-    model = recipe_from_stored(record["recipe"]).model
+    # what was gathered, from whatever place in the environment, no longer matters
+    model = recipe_from_stored({**record["recipe"], "gather": [{"files": "any"}]}).model
     place = resolve(model.base, Path(record["folder"]))
     trained = run.need("train")
     if base and model.from_scratch is not None:
@@ -75,3 +77,12 @@ def load(name: str, *, base: bool) -> tuple[PreTrainedModel, PreTrainedTokenizer
     if base:
         return load_model(place, dtype=dtype, revision=model.revision), tokenizer
     return load_tuned(trained, place, dtype=dtype, revision=model.revision), tokenizer
+
+
+def _check_no_run(folder: Path, base: bool) -> None:
+    """A path into a folder of this machine is no hub name, which would be looked for on the network for a minute."""
+    if not folder.is_dir() and folder.parent != Path() and folder.parent.is_dir():
+        runs = ", ".join(sorted(str(found.parent) for found in folder.parent.glob("*/run.json")))
+        raise UsageError(f"there is no {folder}; runs in {folder.parent}: {runs or 'none'}")
+    if base:
+        raise UsageError(f"--base needs a run's folder, and {folder} holds no run.json")

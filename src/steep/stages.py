@@ -6,9 +6,12 @@ kill for lack of memory ends the stage, not the run.
 
 from __future__ import annotations
 
+import errno
+import glob
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -31,6 +34,17 @@ if TYPE_CHECKING:
 
 FAILURES_SHOWN = 50
 INTERRUPTED = 130
+NO_SPACE = 2**20
+OUT_OF_MEMORY = ("OutOfMemoryError", "not enough memory", "can't allocate memory")
+"""As torch says it of GPUs and of the CPU."""
+LESS_MEMORY = {
+    "gather": "gather fewer files at a time, or use a machine with more of it",
+    "clean": "gather less, or use a machine with more of it",
+    "prepare": "gather less, or use a machine with more of it",
+    "train": "lower train.batch_size or prepare.max_length",
+    "evaluate": "lower prepare.max_length or the batch_size of the continuation",
+}
+"""What to do where memory does not suffice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +95,7 @@ def clean(stage: Stage) -> None:
 
     from steep.clean import clean_documents
 
-    found = daft.read_parquet(str(stage.run.need("gather") / "documents" / "*.parquet"))
+    found = daft.read_parquet(f"{glob.escape(str(stage.run.need('gather')))}/documents/*.parquet")
     cleaned = clean_documents(found, stage.recipe.clean)
     kept = cleaned.kept.to_arrow()
     _write_table(kept, stage.work / "documents" / "part-0.parquet")
@@ -235,51 +249,50 @@ def show_examples(folder: Path, count: int, html: Path) -> None:
 
 def run_stage(run: Run, name: str) -> None:
     """Do one stage of a run whose ``run.json`` holds the recipe, and give the result its name."""
+    begin = time.perf_counter()
     record = run.read()
-    work = run.partial(name)
-    work.mkdir(parents=True, exist_ok=True)
-    stage = Stage(run, recipe_from_stored(record["recipe"]), Path(record["folder"]), work)
+    stage = Stage(run, recipe_from_stored(record["recipe"]), Path(record["folder"]), run.partial(name))
     BODIES[name](stage)
-    run.finish(name)
+    run.finish(name, time.perf_counter() - begin)
 
 
 def main() -> None:
     """The stage's process. Exit codes: 0 done, 1 failed with a message printed, 130 interrupted."""
-    folder, name = sys.argv[1:]
-    _end_with_parent()
+    folder, name, parent = sys.argv[1:]
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # the parent reads it, whatever the terminal's
+    _end_with_parent(int(parent))
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # held back by the parent until here
         run_stage(Run(Path(folder)), name)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except (SteepError, OSError, MemoryError, RuntimeError) as error:
-        message = explain(error, name)
+    except Exception as error:
+        message = explain(error, name, Path(folder))
         if message is None:
             raise
-        print(message)  # the parent reads it  # noqa: T201
+        print(message)  # noqa: T201
         sys.exit(1)
 
 
-def explain(error: BaseException, name: str) -> str | None:
+def explain(error: Exception, name: str, folder: Path) -> str | None:
     """What an error means for the one who started the run; None where it is no error of theirs."""
-    import errno
-
     if isinstance(error, SteepError):
         return str(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = f" ({error.filename})" if error.filename else ""
-        return f"no space left on the disk{where}: free some, and the same command goes on from here"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"{name} ran out of memory: lower train.batch_size or prepare.max_length"
+    if isinstance(error, MemoryError) or any(sign in f"{type(error).__name__} {error}" for sign in OUT_OF_MEMORY):
+        return f"out of memory: {LESS_MEMORY[name]}. The same command goes on from here"
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # torch and others say only that a write failed
+    if full or "No space left" in str(error) or shutil.disk_usage(folder).free < NO_SPACE:
+        return f"no space left on the disk of {folder}: free some, and the same command goes on from here"
     return None
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """End when the parent is gone, so that a killed run leaves no stage behind that still writes."""
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(0.2)
+            time.sleep(0.1)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

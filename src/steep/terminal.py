@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,35 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "PYTHONWARNINGS": "ignore",
+    "OMP_WAIT_POLICY": "passive",
+}
+"""Environment in which libraries phone nothing home, steep's own progress and messages are the only ones, and threads
+that wait for each other leave the cores to others: on two busy cores spinning made a training step five times as slow.
+"""
+PLAIN = str.maketrans(
+    {"−": "-", "…": "...", "✓": "+", "∞": "inf", "\u00a0": " ", "’": "'", "“": '"', "”": '"', "–": "-"}
+)
+
+
+def accept_any_text() -> None:
+    """Let no character stop a program whose terminal, pipe or log has an encoding that lacks it."""
+
+    def nearest(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        text = error.object[error.start : error.end].translate(PLAIN)
+        return "".join(character if character.isascii() else "?" for character in text), error.end
+
+    codecs.register_error("steep.nearest", nearest)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="steep.nearest")  # type: ignore[union-attr]
 
 
 def console(*, error: bool = False) -> Console:

@@ -42,14 +42,14 @@ def encode(
 
     Each example has ``text``, or ``prompt`` and ``completion``. Many at once are tokenized on all cores.
     """
-    if not examples:
-        return []
     trained = text_ids([example.get("completion", example.get("text", "")) for example in examples], tokenizer)
     prompts = encode_prompts([example.get("prompt", "") for example in examples], tokenizer)
     return [_join(prompt, ids, tokenizer, max_length) for prompt, ids in zip(prompts, trained, strict=True)]
 
 
 def _join(prompt: list[int], ids: list[int], tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Encoded:
+    if prompt == ids[:1] == [tokenizer.bos_token_id]:  # a text that brings its own BOS
+        ids = ids[1:]
     trained = ids if ids[-1:] == [tokenizer.eos_token_id] else [*ids, tokenizer.eos_token_id]
     input_ids, labels = prompt + trained, [IGNORE] * len(prompt) + trained
     dropped = 0 if max_length is None else max(0, len(input_ids) - max_length)
@@ -64,5 +64,7 @@ def encode_prompts(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -
 
 def text_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """The ids of texts alone, without special tokens around them."""
+    if not texts:  # which tokenizers refuse
+        return []
     ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
     return ids

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from steep.errors import ModelError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -40,17 +42,27 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attention function in transformers' form: (1, heads, tokens, size) in, (1, tokens, heads, size) out.
 
-    Raises ValueError where the batch says nothing of its documents: attending over all of it would leak silently.
+    Raises ValueError where the batch says nothing of its documents: attending over all of it would leak silently, and
+    ModelError where the model's attention is more than causal.
     """
     starts: Tensor | None = kwargs.get("cu_seq_lens_q")
     if starts is None or query.shape[0] != 1:
         raise ValueError("packed attention needs one flattened row with cu_seq_lens_q (position ids of its documents)")
+    _only_causal(kwargs)
     scale: float | None = kwargs.get("scaling")
     # under autocast the rotary embedding leaves float32 behind, while values come straight from their projection
     query, key = query.to(value.dtype), key.to(value.dtype)
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         return _flash(query, key, value, starts, kwargs["max_length_q"], scale), None
     return per_document(query, key, value, starts.tolist(), scale), None
+
+
+def _only_causal(kwargs: dict[str, Any]) -> None:
+    window = kwargs.get("sliding_window")
+    cut = window is not None and kwargs["max_length_q"] > window
+    for name, found in (("sliding_window", cut), ("softcap", kwargs.get("softcap")), ("s_aux", kwargs.get("s_aux"))):
+        if found is not None and found is not False:
+            raise ModelError(f"packed attention does not know this model's {name}: set train.packing to false")
 
 
 def per_document(query: Tensor, key: Tensor, value: Tensor, starts: list[int], scale: float | None) -> Tensor:
@@ -69,9 +81,7 @@ def per_document(query: Tensor, key: Tensor, value: Tensor, starts: list[int], s
     return torch.cat(outputs, dim=2).transpose(1, 2)
 
 
-def _flash(
-    query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, scale: float | None
-) -> Tensor:
+def _flash(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, scale: float | None) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     groups = query.shape[1] // key.shape[1]  # torch 2.11 has no enable_gqa here: keys and values are repeated

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from steep.errors import ModelError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -23,6 +25,7 @@ LOGITS = {"cpu": 2**24, "cuda": 2**28}
 
 def use_linear_loss(model: PreTrainedModel) -> None:
     """Make this model compute its loss by `linear_cross_entropy` wherever it is given labels."""
+    _only_linear(model)
     original = model.forward
 
     @wraps(original)
@@ -39,6 +42,15 @@ def use_linear_loss(model: PreTrainedModel) -> None:
     model.forward = forward
 
 
+def _only_linear(model: PreTrainedModel) -> None:
+    scales = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+    found = [name for name in scales if getattr(model.config, name, None) not in (None, 1)]
+    if model.get_output_embeddings().bias is not None:
+        found.append("a bias of the output layer")
+    if found:
+        raise ModelError(f"steep's loss is for Llama's plain output layer; this model also has {', '.join(found)}")
+
+
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, count: Tensor | int | None = None) -> Tensor:
     """Negative log-likelihood of ``targets`` under ``softmax(hidden @ weight.T)``, summed and divided by ``count``.
 
@@ -49,14 +61,19 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, count:
     if torch.is_autocast_enabled(hidden.device.type):
         hidden, weight = (x.to(torch.get_autocast_dtype(hidden.device.type)) for x in (hidden, weight))
     total: Tensor = _LinearCrossEntropy.apply(hidden[trained], weight, targets[trained])  # type: ignore[no-untyped-call]
-    return total / (trained.sum().clamp(min=1) if count is None else count)
+    return total / _at_least_one(trained.sum() if count is None else count)
 
 
 def plain_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, count: Tensor | int | None = None) -> Tensor:
     """The plain twin of `linear_cross_entropy`, which holds all logits."""
     logits = torch.nn.functional.linear(hidden, weight).float().flatten(0, -2)
     total = torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum")
-    return total / ((targets != IGNORE).sum().clamp(min=1) if count is None else count)
+    return total / _at_least_one((targets != IGNORE).sum() if count is None else count)
+
+
+def _at_least_one(count: Tensor | int) -> Tensor | int:
+    """A batch in which nothing is trained has the loss 0, not 0 / 0."""
+    return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

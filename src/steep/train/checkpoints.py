@@ -37,10 +37,17 @@ def step_of(checkpoint: Path | None) -> int:
     return 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
 
 
-def keep_metrics_until(metrics: Path, step: int) -> int:
-    """Drop what was logged after ``step``: those steps will be done, and logged, again. Returns the tokens until then."""
+def is_last(checkpoint: Path) -> bool:
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    return bool(state["global_step"] >= state["max_steps"])
+
+
+def keep_metrics_until(metrics: Path, step: int) -> dict[str, Any]:
+    """Drop what was logged after ``step``: those steps will be done, and logged, again. Returns the last row kept."""
     lines = metrics.read_text().splitlines() if metrics.exists() else []
     rows = [json.loads(line) for line in lines if line.endswith("}")]
     kept = [row for row in rows if row["step"] <= step]
-    metrics.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    return int(kept[-1]["tokens"]) if kept else 0
+    partial = metrics.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    partial.replace(metrics)
+    return kept[-1] if kept else {"tokens": 0, "seconds": 0.0}

@@ -6,7 +6,7 @@ import json
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from transformers import TrainerCallback
 
@@ -16,20 +16,27 @@ from steep.terminal import progress
 class Live(TrainerCallback):  # type: ignore[misc]
     """Writes one line per optimiser step, at once, so that a crash loses none.
 
-    ``tokens`` counts from the start of the run; ``tokens_per_second`` is that of the step.
+    ``tokens`` and ``seconds`` count from the start of the run, interrupted or not; ``before`` is the last row of its
+    earlier part. ``tokens_per_second`` is that of the step.
     """
 
-    def __init__(self, metrics: Path) -> None:
+    def __init__(self, metrics: Path, before: dict[str, Any]) -> None:
         self.metrics = metrics
+        self.before = before
+        self.tokens = before["tokens"]
         self.bar = ExitStack()
-        self.begin = self.last = 0.0
-        self.tokens = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.update = self.bar.enter_context(progress("train", total=state.max_steps))
         self.update(state.global_step)
-        self.begin = self.last = time.perf_counter()
-        self.tokens = next((row["num_tokens"] for row in reversed(state.log_history) if "num_tokens" in row), 0)
+        self.last = time.perf_counter()
+        self.begin = self.last - self.before["seconds"]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         if "loss" not in logs:  # the summary at the end
@@ -50,6 +57,3 @@ class Live(TrainerCallback):  # type: ignore[misc]
         with self.metrics.open("a") as file:
             file.write(json.dumps(row) + "\n")
         self.update(1, note=f"loss {logs['loss']:.3f}  {speed:,.0f} tokens/s")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.bar.close()

@@ -7,11 +7,11 @@ batches, computes the loss without ever holding all logits, and steps.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import torch
@@ -25,11 +25,16 @@ from steep.train import checkpoints
 from steep.train.adapters import peft_config
 from steep.train.live import Live
 from steep.train.optimizers import MuonAdamW
+from steep.train.quiet import quiet_libraries
+from steep.train.stops import StopAtNaN, StopOnInterrupt
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import SFTConfig, SFTTrainer
+
+SCHEDULES = {"constant": "constant_with_warmup"}
+"""Names of the recipe that transformers has for something else: its ``constant`` does not warm up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +68,24 @@ def train_model(
 
     Leaves ``adapter/`` or ``model/``, ``metrics.jsonl``, ``summary.json`` and checkpoints in ``folder``. Where it holds
     checkpoints of an interrupted run, training goes on from the last finished one. Raises ModelError where a row is
-    longer than the model's positions, or the loss is no number.
+    longer than the model's positions, or the loss is no number; KeyboardInterrupt after Ctrl-C, once all is saved.
     """
     _check(model, tokenizer, max_length)
     resume = checkpoints.last_complete(folder)
     metrics = folder / "metrics.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
-    done = checkpoints.keep_metrics_until(metrics, checkpoints.step_of(resume))
-    trainer = _trainer(
-        encode_all(examples, tokenizer, options, max_length), options, model, tokenizer, max_length, folder
-    )
-    trainer.tokens = done
-    trainer.add_callback(Live(metrics))
-    trainer.add_callback(checkpoints.MarkComplete())
-    begin = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    seconds = time.perf_counter() - begin
-    result = _result(trainer, options, metrics, seconds)
-    _save(trainer, tokenizer, folder / ("model" if options.method == "full" else "adapter"))
+    before = checkpoints.keep_metrics_until(metrics, checkpoints.step_of(resume))
+    dataset = encode_all(examples, tokenizer, options, max_length)
+    with quiet_libraries():
+        with _prepared(model, options):
+            trainer = _trainer(dataset, options, model, tokenizer, max_length, folder)
+            trainer.tokens = before["tokens"]
+            with Live(metrics, before) as live, StopOnInterrupt() as interrupt:
+                for callback in (StopAtNaN(), live, checkpoints.MarkComplete(), interrupt):
+                    trainer.add_callback(callback)
+                _run(trainer, resume)
+        _save(trainer, tokenizer, folder / ("model" if options.method == "full" else "adapter"))
+    result = _result(trainer, options, metrics)
     (folder / "summary.json").write_text(json.dumps(asdict(result), indent=1))
     return result
 
@@ -112,6 +117,28 @@ def encode_all(examples: pa.Table, tokenizer: PreTrainedTokenizerBase, options: 
     return Dataset(table)
 
 
+@contextmanager
+def _prepared(model: PreTrainedModel, options: Train) -> Iterator[None]:
+    """Give the model steep's loss and attention for a while; afterwards it can generate, only its weights differ."""
+    forward, training = vars(model).get("forward"), model.training
+    attention, use_cache = model.config._attn_implementation, model.config.use_cache
+    use_linear_loss(model)
+    if options.packing:
+        use_packed_attention(model)
+    if options.compile:
+        for layer in model.model.layers:
+            layer.compile()
+    try:
+        yield
+    finally:
+        vars(model).pop("forward")
+        if forward is not None:
+            model.forward = forward
+        model.set_attn_implementation(attention)
+        model.config.use_cache = use_cache
+        model.train(training)
+
+
 def _trainer(
     dataset: Dataset,
     options: Train,
@@ -124,12 +151,6 @@ def _trainer(
 
     from steep.train.trainer import LinearLossTrainer
 
-    use_linear_loss(model)
-    if options.packing:
-        use_packed_attention(model)
-    if options.compile:
-        for layer in model.model.layers:
-            layer.compile()
     trainer = LinearLossTrainer(
         model=model,
         args=_config(options, max_length, folder),
@@ -142,6 +163,13 @@ def _trainer(
     return trainer
 
 
+def _run(trainer: SFTTrainer, resume: Path | None) -> None:
+    if resume and checkpoints.is_last(resume):  # from there, transformers would take one more step
+        trainer._load_from_checkpoint(str(resume))
+    else:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+
+
 def _muon(model: PreTrainedModel, options: Train) -> MuonAdamW:
     return MuonAdamW(model, options.learning_rate, options.weight_decay, options.adam_beta2)
 
@@ -150,14 +178,14 @@ def _config(options: Train, max_length: int, folder: Path) -> SFTConfig:
     from trl import SFTConfig
 
     cuda = torch.cuda.is_available()
-    return SFTConfig(
+    config = SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=options.batch_size,
         gradient_accumulation_steps=options.gradient_accumulation_steps,
         num_train_epochs=options.epochs,
         max_steps=options.max_steps or -1,
         learning_rate=options.learning_rate,
-        lr_scheduler_type=options.lr_scheduler_type,
+        lr_scheduler_type=SCHEDULES.get(options.lr_scheduler_type, options.lr_scheduler_type),
         warmup_steps=options.warmup_ratio,  # a float below 1 is a share of the steps
         weight_decay=options.weight_decay,
         adam_beta2=options.adam_beta2,
@@ -179,12 +207,13 @@ def _config(options: Train, max_length: int, folder: Path) -> SFTConfig:
         disable_tqdm=True,
         dataloader_pin_memory=cuda,
     )
+    if cuda:
+        config._n_gpu = 1  # of several that are visible, the first: TRL refuses the slow DataParallel of transformers
+    return config
 
 
-def _result(trainer: SFTTrainer, options: Train, metrics: Path, seconds: float) -> TrainResult:
+def _result(trainer: SFTTrainer, options: Train, metrics: Path) -> TrainResult:
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-    if not rows:
-        raise ModelError("training made no step: there are fewer rows than one batch needs; lower train.batch_size")
     parameters = list(trainer.model.parameters())
     speeds = sorted(row["tokens_per_second"] for row in rows)
     cuda = torch.cuda.is_available()
@@ -195,7 +224,7 @@ def _result(trainer: SFTTrainer, options: Train, metrics: Path, seconds: float) 
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         steps=rows[-1]["step"],
         tokens=rows[-1]["tokens"],
-        seconds=round(seconds, 1),
+        seconds=rows[-1]["seconds"],
         tokens_per_second=speeds[len(speeds) // 2],
         final_loss=rows[-1]["loss"],
         device=torch.cuda.get_device_name() if cuda else "cpu",
@@ -204,6 +233,6 @@ def _result(trainer: SFTTrainer, options: Train, metrics: Path, seconds: float) 
     )
 
 
-def _save(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Any:
+def _save(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     trainer.model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

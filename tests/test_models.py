@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from steep.errors import ModelError
+from steep.models import TINY, load_model, load_tokenizer, resolve
+from steep.recipe import Model
+
+
+def save_with(tokenizer, folder, **tokens):
+    """A copy of the tokenizer on disk in which special tokens are renamed or, with None, missing."""
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    config = {**json.loads(path.read_text()), **tokens}
+    path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+    return str(folder)
+
+
+@pytest.mark.parametrize("pad", [None, "</s>"])
+def test_pad_is_never_eos(tokenizer, tmp_path, pad):
+    loaded = load_tokenizer(save_with(tokenizer, tmp_path, pad_token=pad))
+    assert loaded.pad_token_id not in (None, loaded.eos_token_id)
+
+
+def test_pad_is_another_token_where_the_vocabulary_knows_none_for_padding(tokenizer, tmp_path):
+    folder = save_with(tokenizer, tmp_path, pad_token=None)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text().replace("<pad>", "<hole>"))
+    loaded = load_tokenizer(folder)
+    assert loaded.pad_token_id not in (None, loaded.eos_token_id)
+    assert len(loaded) == len(tokenizer)
+
+
+def test_a_tokenizer_without_eos_is_refused(tokenizer, tmp_path):
+    with pytest.raises(ModelError, match="has no EOS token: a model trained with it would never stop"):
+        load_tokenizer(save_with(tokenizer, tmp_path, eos_token=None))
+
+
+def test_tiny_comes_with_the_package_in_its_documented_size():
+    model, tokenizer = load_model(resolve("tiny"), dtype=torch.bfloat16), load_tokenizer(resolve("tiny"))
+    assert sum(file.stat().st_size for file in TINY.iterdir()) <= 20e6
+    assert len(tokenizer) == model.config.vocab_size == 8192
+    assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
+    assert model.num_parameters() == pytest.approx(8e6, rel=0.02)
+
+
+def test_the_chat_template_of_tiny_renders_one_bos_and_ends_an_answer_with_eos():
+    tokenizer = load_tokenizer(resolve("tiny"))
+    chat = [{"role": "user", "content": "Tea?"}, {"role": "assistant", "content": "Please."}]
+    asked = tokenizer.apply_chat_template(chat[:1], tokenize=False, add_generation_prompt=True)
+    answered = tokenizer.apply_chat_template(chat, tokenize=False)
+    assert asked == "<s>### user:\nTea?\n### assistant:\n"
+    assert answered == asked + "Please.\n</s>"
+
+
+def test_a_path_is_taken_from_the_recipes_folder_and_what_is_no_folder_is_a_hub_name(tmp_path):
+    (tmp_path / "base").mkdir()
+    assert resolve("base", tmp_path) == str(tmp_path / "base")
+    assert resolve("owner/name", tmp_path) == "owner/name"
+    assert resolve(Model().base) == str(TINY)
+
+
+@pytest.mark.parametrize("load", [load_tokenizer, lambda name: load_model(name, dtype=torch.float32)])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("./no/such/folder", "there is no such folder"),
+        ("no-such-owner/no-such-model", "couldn't find them in the cached files"),
+    ],
+)
+def test_a_missing_base_is_named_with_what_may_stand_there(load, name, reason):
+    with pytest.raises(ModelError) as error:
+        load(name)
+    assert f"{name!r}: " in str(error.value)
+    assert reason in str(error.value)
+    assert "model.base must be `tiny`, a folder with config.json and weights, or a hub name" in str(error.value)
+
+
+def test_damaged_weights_are_a_model_error(tmp_path):
+    shutil.copy(TINY / "config.json", tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(ModelError, match=r"cannot load the model .*: Error while deserializing header"):
+        load_model(str(tmp_path), dtype=torch.float32)

@@ -1,0 +1,315 @@
+"""Which stages run, which are skipped, and what an end at a bad moment leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import steep
+
+from steep import pipeline
+from steep.config import read_recipe
+from steep.errors import RunError, SteepError, UsageError
+from steep.pipeline import Options, fingerprints, run_recipe
+from steep.runs import STAGES, Run, hold
+
+
+@pytest.fixture
+def go(small_recipe, copied_run):
+    """Runs the small recipe on a copy of its finished run; returns what became of each stage."""
+
+    def run(*overrides, recipe=small_recipe, **options):
+        events = {}
+        run_recipe(
+            recipe,
+            overrides,
+            runs=copied_run,
+            options=Options(**options),
+            note=lambda folder, stage, event, seconds: events.update({stage: event}),
+        )
+        return events
+
+    return run
+
+
+def finished(runs):
+    folder = runs / "small"
+    recorded = set(Run(folder).read()["stages"])
+    assert recorded == {name for name in STAGES if (folder / name).exists()}
+    return recorded
+
+
+@pytest.fixture
+def no_process(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+
+
+def test_a_second_run_does_no_stage_again(go, no_process):
+    assert go() == dict.fromkeys(STAGES, "unchanged")
+
+
+def test_a_changed_clean_step_reruns_clean_but_not_gather(go, copied_run):
+    assert go("clean.1.length.min_words=4", until="clean") == {"gather": "unchanged", "clean": "done"}
+    assert finished(copied_run) == {"gather", "clean"}
+    report = (copied_run / "small" / "report.html").read_text()
+    assert "min_words: 4" in report
+
+
+def test_what_follows_a_changed_clean_step_is_out_of_date(small_recipe):
+    before = fingerprints(read_recipe(small_recipe))
+    after = fingerprints(read_recipe(small_recipe, ["clean.1.length.min_words=4"]))
+    assert [name for name in STAGES if before[name] != after[name]] == ["clean", "prepare", "train", "evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("override", "first"),
+    [
+        ("gather.0.licence=CC0-1.0", "gather"),
+        ("prepare.max_length=32", "prepare"),
+        ("model.base=tiny", "prepare"),
+        ("train.seed=1", "train"),
+        ("evaluate.0.perplexity.stride=0.4", "evaluate"),
+    ],
+)
+def test_a_change_makes_its_stage_and_those_after_it_out_of_date(small_recipe, override, first):
+    before, after = (fingerprints(read_recipe(small_recipe, given)) for given in ([], [override]))
+    assert [name for name in STAGES if before[name] != after[name]] == list(STAGES[STAGES.index(first) :])
+
+
+def test_a_changed_evaluation_reruns_evaluate_only(go):
+    events = go("evaluate.1.continuation.max_new_tokens=3")
+    assert events == dict.fromkeys(STAGES[:-1], "unchanged") | {"evaluate": "done"}
+
+
+def test_a_changed_input_file_reruns_gather(go, small_recipe, copied_run, tmp_path):
+    shutil.copytree(small_recipe.parent, tmp_path / "recipe")
+    with (tmp_path / "recipe" / "texts.jsonl").open("a") as file:
+        file.write('{"text": "One more text about a kettle."}\n')
+    assert go(recipe=tmp_path / "recipe" / "small.yaml", until="gather") == {"gather": "done"}
+    assert Run(copied_run / "small").summary("gather")["documents"] == 41
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_changed_base_model_makes_prepare_out_of_date(small_recipe, tmp_path, file):
+    shutil.copytree(small_recipe.parent, tmp_path / "recipe")
+    copy = read_recipe(tmp_path / "recipe" / "small.yaml")
+    before = fingerprints(copy)
+    with (tmp_path / "recipe" / "base" / file).open("ab") as changed:
+        changed.write(b" ")
+    after = fingerprints(copy)
+    assert [name for name in STAGES if before[name] != after[name]] == ["prepare", "train", "evaluate"]
+
+
+def test_from_runs_a_stage_again_and_until_stops_after_it(go, copied_run):
+    assert go(start="clean", until="clean") == {"gather": "unchanged", "clean": "done"}
+    assert finished(copied_run) == {"gather", "clean"}
+
+
+def test_force_runs_every_stage_again(go, copied_run):
+    assert go(force=True, until="gather") == {"gather": "done"}
+    assert finished(copied_run) == {"gather"}
+
+
+def test_until_leaves_later_results_alone_where_nothing_runs(go, copied_run):
+    assert go("train.seed=1", until="prepare") == dict.fromkeys(("gather", "clean", "prepare"), "unchanged")
+    assert finished(copied_run) == set(STAGES)
+    assert Run(copied_run / "small").read()["recipe"]["train"]["seed"] == 42
+
+
+def test_from_after_until_is_refused():
+    with pytest.raises(UsageError, match="--from train comes after --until clean: no stage would run"):
+        Options(start="train", until="clean")
+
+
+def test_force_and_from_contradict_each_other():
+    with pytest.raises(UsageError, match="leave out --from, or leave out --force"):
+        Options(start="train", force=True)
+
+
+def test_a_stage_names_what_it_lacks_before_it(go, copied_run):
+    shutil.rmtree(copied_run / "small" / "clean")
+    with pytest.raises(UsageError, match=r"train needs the stage clean.*`steep clean small\.yaml` that stage alone"):
+        go(start="train", until="train")
+    assert (copied_run / "small" / "train").exists()
+
+
+def test_a_lost_report_is_made_again(go, copied_run):
+    (copied_run / "small" / "report.html").unlink()
+    go()
+    assert (copied_run / "small" / "report.html").exists()
+
+
+@pytest.fixture
+def left(copied_run, small_recipe):
+    """Clean was interrupted: its folder holds a file that nothing but going on with it would keep."""
+    run = Run(copied_run / "small")
+    run.discard(STAGES[1:])
+    run.begin("clean", fingerprints(read_recipe(small_recipe))["clean"])
+    (run.partial("clean") / "left").touch()
+    return run.stage("clean") / "left"
+
+
+@pytest.mark.parametrize("start", [None, "clean"])
+def test_interrupted_work_goes_on(go, left, start):
+    go(start=start, until="clean")
+    assert left.exists()
+
+
+def test_work_interrupted_under_another_recipe_is_thrown_away(go, left):
+    go("clean.1.length.min_words=4", until="clean")
+    assert not left.exists()
+
+
+def test_force_throws_interrupted_work_away(go, left):
+    go(force=True, until="clean")
+    assert not left.exists()
+
+
+def test_a_failed_stage_is_named_and_keeps_those_before(go, copied_run):
+    with pytest.raises(SteepError, match=r"the stage clean failed: clean left no document: the step length dropped"):
+        go("clean.1.length.min_words=1000")
+    assert finished(copied_run) == {"gather"}
+    assert not (copied_run / "small" / "report.html").exists()  # it would tell of results that are gone
+
+
+def test_an_unexpected_exception_shows_its_traceback_and_its_stage(go, copied_run, capfd):
+    path = copied_run / "small" / "gather" / "documents" / "part-0.parquet"
+    path.write_bytes(b"no parquet")
+    with pytest.raises(SteepError, match="the stage clean failed: see the traceback above"):
+        go(start="clean")
+    assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [("SIGKILL", "killed from outside .*memory.*lower train.batch_size"), ("SIGSEGV", "ended by SIGSEGV")],
+)
+def test_a_stage_that_a_signal_ended_is_explained(monkeypatch, go, copied_run, number, words):
+    monkeypatch.setattr(sys, "executable", str(suicide(copied_run, number)))
+    with pytest.raises(SteepError, match="the stage train") as raised:
+        go(start="train")
+    assert raised.match(words)
+
+
+def suicide(folder: Path, number: str) -> Path:
+    script = folder / "python"
+    script.write_text(f"#!/bin/sh\nkill -{number.removeprefix('SIG')} $$\n")
+    script.chmod(0o755)
+    return script
+
+
+def test_a_second_run_at_a_time_is_refused(go, copied_run, monkeypatch):
+    monkeypatch.setattr("steep.runs.PATIENCE", 0.1)
+    with hold(Run(copied_run / "small")), pytest.raises(RunError, match=f"in use by process {os.getpid()}, since"):
+        go()
+
+
+def test_versions_and_hardware_are_those_of_the_work(go, copied_run, monkeypatch):
+    monkeypatch.setattr(pipeline, "_hardware", lambda: {"system": "another"})
+    go()
+    assert Run(copied_run / "small").read()["hardware"] != {"system": "another"}
+
+
+def test_a_folder_with_the_signs_of_a_pattern_in_its_name_is_a_folder(small_recipe, tmp_path):
+    run_recipe(small_recipe, runs=tmp_path / "[ab]*", options=Options(until="clean"))
+    assert Run(tmp_path / "[ab]*" / "small").summary("clean")["documents"] == 40
+
+
+# ------------------------------------------------------------------------------------------------ ends at bad moments
+
+
+class Started:
+    """The command line at work in a process group of its own."""
+
+    def __init__(self, *arguments, cwd):
+        self.process = subprocess.Popen(
+            [Path(sys.executable).with_name("steep"), *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def when(self, reached):
+        deadline = time.monotonic() + 60
+        while not reached():
+            assert self.process.poll() is None, self.process.communicate()[0]
+            assert time.monotonic() < deadline, "never reached"
+            time.sleep(0.002)
+        self.stages = psutil.Process(self.process.pid).children(recursive=True)
+        return self
+
+    def send(self, number, *, group):
+        (os.killpg if group else os.kill)(self.process.pid, number)
+        output, _ = self.process.communicate(timeout=20)
+        _, alive = psutil.wait_procs(self.stages, timeout=2)
+        assert not alive, "the stage outlived its parent"
+        return self.process.returncode, output
+
+
+def lines(folder):
+    return (folder / "metrics.jsonl").read_text().splitlines()
+
+
+def losses(folder):
+    rows = [json.loads(line) for line in lines(folder)]
+    assert [row["step"] for row in rows] == list(range(1, 201))
+    return [row["loss"] for row in rows]
+
+
+def saved(partial):
+    """The step of the newest whole checkpoint."""
+    return max((int(path.parent.name.split("-")[1]) for path in partial.glob("checkpoint-*/complete")), default=0)
+
+
+def test_training_that_is_killed_twice_and_interrupted_once_ends_as_if_nothing_had_happened(
+    small_recipe, small_run, copied_run
+):
+    command = ("run", small_recipe, "--until", "train", "--runs", copied_run)
+    folder = copied_run / "small"
+    partial = folder / ".train.partial"
+    Run(folder).discard(("train", "evaluate"))
+    for number, group in ((signal.SIGKILL, True), (signal.SIGKILL, False), (signal.SIGINT, True)):
+        goal = saved(partial) + 20
+        started = Started(*command, cwd=copied_run).when(lambda goal=goal: saved(partial) >= goal)
+        code, output = started.send(number, group=group)
+        assert code == (130 if number == signal.SIGINT else -signal.SIGKILL)
+        assert finished(copied_run) == {"gather", "clean", "prepare"}
+        before = lines(partial)[: saved(partial)]
+        assert goal <= len(before) < 200
+    assert "Interrupted. What was finished is kept: the same command goes on from here." in output
+    again = steep(*command, cwd=copied_run)
+    assert again.returncode == 0, again.stderr
+    assert lines(folder / "train")[: len(before)] == before  # with their times: those steps were not done again
+    uninterrupted = losses(small_run.cwd / "runs" / "small" / "train")
+    assert losses(folder / "train") == pytest.approx(uninterrupted, abs=1e-6, rel=0)
+
+
+@pytest.mark.parametrize("stage", ["gather", "clean"])
+def test_a_kill_in_an_early_stage_leaves_nothing_half_done(stage, small_recipe, tmp_path):
+    command = ("run", small_recipe, "--until", stage)
+    folder = tmp_path / "runs" / "small"
+    Started(*command, cwd=tmp_path).when((folder / f".{stage}.partial").exists).send(signal.SIGKILL, group=True)
+    assert finished(tmp_path / "runs") == set(STAGES[: STAGES.index(stage)])
+    events = {}
+    run_recipe(
+        small_recipe,
+        runs=tmp_path / "runs",
+        options=Options(until=stage),
+        note=lambda folder, name, event, seconds: events.update({name: event}),
+    )
+    before = STAGES[: STAGES.index(stage)]
+    assert events == dict.fromkeys(before, "unchanged") | {stage: "done"}

@@ -1,0 +1,211 @@
+"""Whatever ends training, the same call goes on from there as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pyarrow as pa
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from steep.errors import ModelError
+from steep.models import new_model
+from steep.recipe import Architecture, Lora, Train
+from steep.train import checkpoints, sft, train_model
+from steep.train.stops import StopAtNaN
+
+TEXT = "the kettle sings when water is ready and nobody minded rain on a roof by the harbour wall all morning"
+WORDS = TEXT.split()
+EXAMPLES = pa.table({"text": [" ".join(WORDS[begin % 15 : begin % 15 + 2 + begin % 9]) for begin in range(24)]})
+METHODS = {
+    "full": {"method": "full"},
+    "lora": {"method": "lora", "lora": Lora(rank=4, dropout=0.2)},
+    "muon": {"method": "full", "optim": "muon"},
+}
+
+
+class At(TrainerCallback):
+    """Does something at the beginning of a step, once."""
+
+    def __init__(self, step, action):
+        self.step, self.action = step, action
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if self.action and state.global_step + 1 == self.step:
+            action, self.action = self.action, None
+            action()
+
+
+class Killed(Exception):
+    pass
+
+
+def kill():
+    raise Killed
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def train(monkeypatch, tokenizer):
+    """Twelve steps, of more than two epochs, with a checkpoint at every third; returns the rows of the metrics."""
+    shape = Architecture(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+    )
+
+    def run(folder, *, method="full", at=None, **options):
+        make = sft._trainer
+        wanted = {"batch_size": 2, "max_steps": 12, "save_steps": 3, "learning_rate": 1e-2, "dtype": "float32"}
+        with monkeypatch.context() as patch:
+
+            def with_callback(*args):
+                trainer = make(*args)
+                if at:
+                    trainer.add_callback(at)
+                return trainer
+
+            patch.setattr(sft, "_trainer", with_callback)
+            train_model(
+                EXAMPLES,
+                Train(**{**wanted, **METHODS[method], **options}),
+                model=new_model(shape, tokenizer, seed=0),
+                tokenizer=tokenizer,
+                max_length=24,
+                folder=folder,
+            )
+        return metrics(folder)
+
+    return run
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_course(found, expected):
+    assert [row["step"] for row in found] == [row["step"] for row in expected] == [*range(1, len(expected) + 1)]
+    for name in ("loss", "learning_rate", "grad_norm", "tokens", "epoch"):
+        assert [row[name] for row in found] == pytest.approx([row[name] for row in expected], rel=1e-6), name
+    seconds = [row["seconds"] for row in found]
+    assert seconds == sorted(seconds)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_run_goes_on_with_the_losses_of_one_that_was_not(train, tmp_path, method):
+    expected = train(tmp_path / "straight", method=method)
+    folder = tmp_path / "killed"
+    with pytest.raises(Killed):
+        train(folder, method=method, at=At(8, kill))
+    assert checkpoints.last_complete(folder).name == "checkpoint-6"
+    assert len(metrics(folder)) == 7
+    seen = []
+    assert_same_course(train(folder, method=method, at=At(7, lambda: seen.append(len(metrics(folder))))), expected)
+    assert seen == [6]  # it went on, and step 7, which no checkpoint holds, is forgotten and done again
+    assert len(expected) == 12
+
+
+def test_the_summary_of_a_resumed_run_is_about_all_of_it(train, tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, at=At(8, kill))
+    before = metrics(tmp_path)[5]
+    rows = train(tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["steps"], summary["tokens"], summary["seconds"]) == (12, rows[-1]["tokens"], rows[-1]["seconds"])
+    assert summary["seconds"] > before["seconds"]
+    assert summary["final_loss"] == rows[-1]["loss"]
+
+
+def test_an_unfinished_checkpoint_is_removed_and_the_one_before_it_used(train, tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, at=At(8, kill))
+    (tmp_path / "checkpoint-6" / checkpoints.MARKER).unlink()
+    (tmp_path / "checkpoint-6" / "optimizer.pt").write_bytes(b"half")
+    assert checkpoints.last_complete(tmp_path).name == "checkpoint-3"
+    assert not (tmp_path / "checkpoint-6").exists()
+    assert [row["step"] for row in train(tmp_path)] == [*range(1, 13)]
+
+
+def test_the_last_line_of_the_metrics_may_be_half_written(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    rows = [{"step": step, "tokens": 10 * step, "seconds": float(step)} for step in (1, 2, 3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 4, "tok')
+    assert checkpoints.keep_metrics_until(path, 9) == rows[2]
+    assert metrics(tmp_path) == rows
+    assert checkpoints.keep_metrics_until(path, 2) == rows[1]
+    assert checkpoints.keep_metrics_until(path, 0) == {"tokens": 0, "seconds": 0.0}
+
+
+def test_ctrl_c_finishes_the_step_saves_a_checkpoint_and_then_interrupts(train, tmp_path, capfd):
+    expected = train(tmp_path / "straight")
+    folder, before = tmp_path / "interrupted", signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, at=At(5, interrupt))
+    assert checkpoints.last_complete(folder).name == "checkpoint-5"
+    assert not (folder / "summary.json").exists()
+    assert "saving a checkpoint at the end of this step; Ctrl-C again ends at once" in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before
+    assert_same_course(metrics(folder), expected[:5])
+    assert_same_course(train(folder), expected)
+
+
+def test_a_second_ctrl_c_ends_at_once(train, tmp_path):
+    def twice():
+        interrupt()
+        interrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, at=At(5, twice))
+    assert len(metrics(tmp_path)) == 4
+    assert checkpoints.last_complete(tmp_path).name == "checkpoint-3"
+
+
+def test_a_loss_that_is_no_number_stops_training_and_says_what_to_lower(train, tmp_path):
+    with pytest.raises(ModelError) as error:
+        train(tmp_path, learning_rate=1e20, warmup_ratio=0.0)
+    assert "training diverged: " in str(error.value)
+    assert " is nan at step 2; lower train.learning_rate (it is 1e+20)" in str(error.value)
+    assert [row["step"] for row in metrics(tmp_path)] == [1]
+
+
+@pytest.mark.parametrize("logs", [{"loss": 1.0, "grad_norm": float("inf")}, {"loss": float("nan"), "grad_norm": 1.0}])
+def test_training_stops_at_a_loss_or_gradient_that_is_no_number(logs):
+    state, args = type("State", (), {"global_step": 3}), type("Args", (), {"learning_rate": 0.1})
+    with pytest.raises(ModelError, match="at step 3"):
+        StopAtNaN().on_log(args, state, None, logs=logs)
+    StopAtNaN().on_log(args, state, None, logs={"loss": 1.0, "grad_norm": 2.0})
+
+
+def test_training_in_a_thread_does_without_the_signal(train, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        assert len(pool.submit(train, tmp_path, max_steps=2).result()) == 2
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("method", "name"), [("full", "model/model"), ("lora", "adapter/adapter_model")])
+def test_a_run_that_ended_before_it_was_saved_takes_no_step_again(train, tmp_path, method, name):
+    expected, saved = train(tmp_path, method=method), tmp_path / f"{name}.safetensors"
+    weights = saved.read_bytes()
+    for path in (saved, tmp_path / "summary.json"):
+        path.unlink()
+    assert train(tmp_path, method=method) == expected
+    assert saved.read_bytes() == weights
+    assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 12
