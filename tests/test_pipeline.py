@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import steep
 
+from conftest import steep
 from steep import pipeline
 from steep.config import read_recipe
 from steep.errors import RunError, SteepError, UsageError

@@ -18,7 +18,7 @@ from steep.errors import RunError
 from steep.plots import Chart, line_chart
 from steep.recipe import Recipe
 from steep.records import example_schema, write_rows
-from steep.report import build_report, evenly
+from steep.report import _ending, build_report, evenly
 from steep.verdict import changes, verdict
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -317,6 +317,13 @@ def test_at_most_twenty_failures_are_shown_and_all_are_counted(tmp_path: Path) -
     assert "The first 20 of 1,234" in text
     assert "page-19.txt" in text
     assert "page-20.txt" not in text
+
+
+def test_of_a_long_prompt_the_end_is_shown_where_the_models_go_on() -> None:
+    shown = _ending("far away " * 200 + "and here it stops")
+    assert shown.startswith("[…] ")
+    assert shown.endswith("and here it stops")
+    assert len(shown) < 900
 
 
 def test_samples_are_spread_evenly_from_the_first_to_the_last() -> None:

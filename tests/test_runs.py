@@ -97,7 +97,10 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 
 def test_a_second_process_is_told_who_holds_the_folder(run, monkeypatch):
     monkeypatch.setattr("steep.runs.PATIENCE", 0.2)
-    code = "import sys; from pathlib import Path; from steep.runs import *\nwith hold(Run(Path(sys.argv[1]))): print(1, flush=True); input()"
+    code = (
+        "import sys; from pathlib import Path; from steep.runs import *\n"
+        "with hold(Run(Path(sys.argv[1]))): print(1, flush=True); input()"
+    )
     other = subprocess.Popen(
         [sys.executable, "-c", code, run.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

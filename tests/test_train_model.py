@@ -70,8 +70,9 @@ def test_after_training_the_model_is_as_it_was_but_for_its_weights(train, tiny_m
     assert not tiny_model.training
 
 
-def test_the_saved_model_uses_its_cache(train, tmp_path):
-    train()
+def test_the_saved_model_uses_its_cache_and_comes_with_no_card_that_knows_nothing(train, tmp_path):
+    train(save_steps=1)
+    assert not list(tmp_path.rglob("README.md"))
     assert json.loads((tmp_path / "train" / "model" / "config.json").read_text())["use_cache"] is True
 
 

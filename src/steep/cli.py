@@ -207,7 +207,7 @@ def generate(
     decoding = Decoding(max_tokens, temperature, top_p, seed)
     if input_ and output and prompt is None:
         count = answer_file(model, input_, output, decoding, base=base)
-        typer.echo(f"{count:,} answers in {output}")
+        typer.echo(f"{count:,} new answer{'' if count == 1 else 's'} in {output}")
     elif prompt is not None and not input_ and not output:
         for piece in answer_prompt(model, prompt, decoding, base=base):
             typer.echo(piece, nl=False)

@@ -24,6 +24,7 @@ SAMPLES_SHOWN = 8
 REASONS_SHOWN = 5
 EVIDENCE_SHOWN = 12
 CHARACTERS_SHOWN = 2000
+PROMPT_SHOWN = 800
 
 
 def build_report(run_folder: Path) -> Path:
@@ -252,7 +253,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": _count, "duration": _duration, "plain": _plain, "excerpt": _excerpt}
-    environment.filters |= {"evidence": _evidence}
+    environment.filters |= {"evidence": _evidence, "ending": _ending}
     environment.globals |= {"FAILURES_SHOWN": FAILURES_SHOWN, "EVIDENCE_SHOWN": EVIDENCE_SHOWN}
     return environment
 
@@ -287,6 +288,11 @@ def _plain(value: Any) -> str:
 
 def _excerpt(text: str) -> str:
     return text if len(text) <= CHARACTERS_SHOWN else text[:CHARACTERS_SHOWN] + " […]"
+
+
+def _ending(text: str) -> str:
+    """Of a prompt the end is shown: that is where the models go on."""
+    return text if len(text) <= PROMPT_SHOWN else "[…] " + text[-PROMPT_SHOWN:]
 
 
 def _evidence(found: Any) -> tuple[Sequence[str], list[list[Any]], int]:

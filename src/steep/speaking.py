@@ -42,7 +42,7 @@ def answer_prompt(name: str, prompt: str, decoding: Decoding, *, base: bool) -> 
 
 
 def answer_file(name: str, prompts: Path, output: Path, decoding: Decoding, *, base: bool) -> int:
-    """Answer every line of a JSON lines file; returns how many answers the output holds then."""
+    """Answer every line of a JSON lines file; returns how many were not answered before."""
     from steep.answers import Settings, generate_file, read_prompts
 
     read_prompts(prompts)  # bad lines are named before a large model is loaded

@@ -22,3 +22,6 @@ class LinearLossTrainer(SFTTrainer):  # type: ignore[misc]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         Trainer.log(self, {**logs, "num_tokens": self.tokens}, start_time)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: TRL's knows neither the data nor the scores of a run."""
