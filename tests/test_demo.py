@@ -104,10 +104,10 @@ def test_a_refrain_is_no_boilerplate(kept):
 
 
 def test_pages_that_are_copied_enter_once(cleaned):
-    reasons = cleaned.dropped.to_pydict()
-    assert set(reasons["step"]) == {"deduplicate"}
-    dropped = {urlsplit(url).path for url in reasons["url"] if url}
-    assert {"/archive/how-a-seam-is-brazed.html", "/archive/the-power-cut.html"} <= dropped
+    assert {row["step"] for row in cleaned.dropped.to_pylist()} == {"deduplicate"}
+    left = [urlsplit(row["url"]).path for row in cleaned.kept.to_pylist()]
+    for page in ("how-a-seam-is-brazed", "the-power-cut"):
+        assert len([path for path in left if page in path]) == 1
 
 
 def test_a_port_that_is_taken_is_named():

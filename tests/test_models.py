@@ -26,8 +26,8 @@ def test_pad_is_never_eos(tokenizer, tmp_path, pad):
     assert loaded.pad_token_id not in (None, loaded.eos_token_id)
 
 
-def test_pad_is_another_token_where_the_vocabulary_knows_none_for_padding(tokenizer, tmp_path):
-    folder = save_with(tokenizer, tmp_path, pad_token=None)
+def test_pad_is_another_token_where_eos_serves_for_unknown_ones_and_none_is_for_padding(tokenizer, tmp_path):
+    folder = save_with(tokenizer, tmp_path, pad_token=None, unk_token="</s>")
     path = tmp_path / "tokenizer.json"
     path.write_text(path.read_text().replace("<pad>", "<hole>"))
     loaded = load_tokenizer(folder)

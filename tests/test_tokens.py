@@ -31,9 +31,8 @@ def test_a_prompt_has_the_same_ids_in_training_as_in_generation(tokenizer, promp
     assert encoded.labels.count(IGNORE) == len(ids)
 
 
-@pytest.mark.parametrize("example", [{"text": "<s>Rain</s>"}, {"prompt": "<s>Rain", "completion": " fell</s>"}])
-def test_special_tokens_that_a_template_wrote_are_not_doubled(tokenizer, example):
-    (encoded,) = encode([example], tokenizer, None)
+def test_special_tokens_that_a_template_wrote_are_not_doubled(tokenizer):
+    (encoded,) = encode([{"prompt": "<s>Rain", "completion": " fell</s>"}], tokenizer, None)
     assert encoded.input_ids.count(tokenizer.bos_token_id) == 1
     assert encoded.input_ids.count(tokenizer.eos_token_id) == 1
     assert (encoded.labels[0], encoded.labels[-1]) == (IGNORE, tokenizer.eos_token_id)

@@ -48,8 +48,6 @@ def encode(
 
 
 def _join(prompt: list[int], ids: list[int], tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Encoded:
-    if prompt == ids[:1] == [tokenizer.bos_token_id]:  # a text that brings its own BOS
-        ids = ids[1:]
     trained = ids if ids[-1:] == [tokenizer.eos_token_id] else [*ids, tokenizer.eos_token_id]
     input_ids, labels = prompt + trained, [IGNORE] * len(prompt) + trained
     dropped = 0 if max_length is None else max(0, len(input_ids) - max_length)

@@ -1,9 +1,10 @@
 """The crawler, run as ``python -m steep.gather.spider FOLDER`` because Scrapy's reactor cannot start twice.
 
-The folder holds ``plan.json``, what to crawl; pages go to ``pages.jsonl`` and failures to ``failures.jsonl`` as they
-come, and the file ``finished`` tells that the crawl is complete. To resume, the walk is repeated from the start with
-the pages on record in place of the network, and what failed is tried again. Scrapy's own JOBDIR is not used:
-killed with -9 after 9 of 41 pages, it fetched all 41 again.
+What to crawl comes as a line of JSON on standard input, so that a secret in it reaches no file. Pages go to
+``pages.jsonl`` in the folder and failures to ``failures.jsonl`` as they come, and the file ``finished`` tells that the
+crawl is complete. To resume, the walk is repeated from the start with the pages on record in place of the network, and
+what failed is tried again. Scrapy's own JOBDIR is not used: killed with -9 after 9 of 41 pages, it fetched all 41
+again.
 
 Standard output tells the parent how far it is, one JSON object a line. When standard input closes the crawler ends
 between two pages: so it does when the parent wants it to, and when the parent dies.
@@ -12,6 +13,7 @@ between two pages: so it does when the parent wants it to, and when the parent d
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sys
@@ -261,7 +263,8 @@ def say_why(failure: Any) -> None:
 
 
 def main(folder: Path) -> None:
-    plan = json.loads((folder / "plan.json").read_text("utf-8"))
+    plan = json.loads(sys.stdin.buffer.readline())
+    logging.getLogger("scrapy.crawler").setLevel(logging.WARNING)  # it would log the plan
     process = CrawlerProcess(settings(plan, folder))
     process.crawl(Site, plan=plan, folder=folder).addErrback(say_why)
     from twisted.internet import reactor  # after Scrapy has chosen one

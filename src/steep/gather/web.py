@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,12 +31,11 @@ SECONDS_TO_END = 5
 def web_documents(source: WebSource, *, state: Path, on_failure: Callable[[Failure], None]) -> Iterator[Document]:
     plan = _plan(source)
     name = source.name or urlsplit(plan["addresses"][0]).hostname or ""
-    written = json.dumps(plan, sort_keys=True)
-    folder = state / f"web-{hashlib.sha256(written.encode()).hexdigest()[:12]}"
+    written = json.dumps(plan, sort_keys=True).encode()
+    folder = state / f"web-{hashlib.sha256(written).hexdigest()[:12]}"
     if not (folder / "finished").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "plan.json").write_text(written, "utf-8")
-        _crawl(folder, name)
+        _crawl(folder, name, written)
     with (folder / "failures.jsonl").open(encoding="utf-8") as lines:
         for line in lines:
             on_failure(Failure(name, **json.loads(line)))
@@ -50,7 +51,7 @@ def _plan(source: WebSource) -> dict[str, Any]:
     }
 
 
-def _crawl(folder: Path, name: str) -> None:
+def _crawl(folder: Path, name: str, plan: bytes) -> None:
     with (folder / "crawl.log").open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "steep.gather.spider", str(folder)],
@@ -59,12 +60,20 @@ def _crawl(folder: Path, name: str) -> None:
             stderr=log,
         )
     try:
+        _tell(child, plan)
         last = _follow(child, name)
     finally:
         _end(child)
     if not last.get("finished"):
         why = last.get("error") or f"exit code {child.returncode}"
         raise SourceError(f"the crawl of {name} stopped ({why}); the same command goes on; its log: {folder}/crawl.log")
+
+
+def _tell(child: subprocess.Popen[bytes], plan: bytes) -> None:
+    """Through the pipe, since a plan may hold a secret of the environment, which belongs in no file."""
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):  # it ended already; its exit code tells
+        os.write(child.stdin.fileno(), plan + b"\n")
 
 
 def _follow(child: subprocess.Popen[bytes], name: str) -> dict[str, Any]:
