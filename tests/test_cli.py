@@ -114,6 +114,12 @@ def test_a_narrow_terminal_breaks_lines_between_words(small_recipe, copied_run):
     assert "Report: " in text
 
 
+def test_a_terminal_shows_nothing_but_what_steep_says(small_recipe, copied_run):
+    text = in_terminal(80, "clean", small_recipe, "--runs", copied_run, cwd=copied_run)
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|[^\n]*\r(?!\n)", "", text)  # no colours, nothing that was written over
+    assert [line.split()[:2] for line in text.split("\r\n") if line][:-1] == [["=", "gather"], ["✓", "clean"]]
+
+
 def in_terminal(columns, *arguments, cwd):
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -266,22 +272,18 @@ def end(monkeypatch, *arguments):
     return raised.value.code
 
 
-def test_a_secret_of_the_environment_reaches_no_file(tmp_path):
+def test_a_secret_of_the_environment_reaches_no_file_even_of_a_stage_that_failed(tmp_path):
     with serve_site(0) as address:
         text = (
             f"name: x\ngather:\n  - web: {address}/\n    max_pages: 2\n    user_agent: bot ${{STEEP_TEST_SECRET}}\n"
-            "clean:\n  - whitespace\n"
+            "    include: [nothing like this]\n"
         )
-        done = steep(
-            "run",
-            recipe(tmp_path, text),
-            "--until",
-            "clean",
-            cwd=tmp_path,
-            STEEP_TEST_SECRET="hush-5f1c",
-        )
-    assert done.returncode == 0, done.stderr
+        done = steep("run", recipe(tmp_path, text), cwd=tmp_path, STEEP_TEST_SECRET="hush-5f1c")
+    assert "the stage gather failed: nothing was gathered" in done.stderr
     files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert {"run.json", "crawl.log", "pages.jsonl"} <= {
+        path.name for path in files
+    }  # those of the crawl are there still
     assert Run(tmp_path / "runs" / "x").read()["recipe"]["gather"][0]["user_agent"] == "bot ${STEEP_TEST_SECRET}"
     assert [path for path in files if b"hush-5f1c" in path.read_bytes()] == []
     assert "hush-5f1c" not in done.stdout + done.stderr

@@ -313,3 +313,13 @@ def test_a_kill_in_an_early_stage_leaves_nothing_half_done(stage, small_recipe, 
     )
     before = STAGES[: STAGES.index(stage)]
     assert events == dict.fromkeys(before, "unchanged") | {stage: "done"}
+
+
+def test_ctrl_c_while_a_stage_is_being_started_shows_no_traceback(small_recipe, tmp_path):
+    partial = tmp_path / "runs" / "small" / ".gather.partial"
+    started = Started("run", small_recipe, cwd=tmp_path).when(partial.exists)
+    time.sleep(0.05)  # the child imports
+    code, output = started.send(signal.SIGINT, group=True)
+    assert code == 130
+    assert "Traceback" not in output
+    assert finished(tmp_path / "runs") == set()

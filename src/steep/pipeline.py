@@ -24,6 +24,8 @@ from steep.stages import INTERRUPTED, LESS_MEMORY
 from steep.terminal import QUIET
 
 PACKAGES = ("steep", "torch", "transformers", "trl", "peft", "accelerate", "daft", "scrapy", "trafilatura", "sacrebleu")
+MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt")
+"""What makes a model, and a model card beside it does not."""
 WHOLE_HASH = 64 * 2**20
 """Larger weight files count by size and time instead of by content."""
 
@@ -105,7 +107,7 @@ def _todo(run: Run, recipe: RecipeFile, options: Options) -> dict[str, str]:
 def _open(run: Run, recipe: RecipeFile, todo: Mapping[str, str], options: Options) -> None:
     """Forget what is out of date: what is to be done, and all after it. Interrupted work goes on where it can."""
     first = next(iter(todo))
-    goes_on = not options.force and run.interrupted(first, todo[first])
+    goes_on = run.partial(first).is_dir()
     run.discard(STAGES[STAGES.index(first) :], keep=first if goes_on else None)
     record = run.read()
     record.update(
@@ -148,7 +150,7 @@ def fingerprints(recipe: RecipeFile) -> dict[str, str]:
 
 def _identity(folder: Path) -> list[Any]:
     """What a model's folder holds; empty for a hub name, whose revision is in the recipe."""
-    files = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+    files = sorted(path for path in folder.glob("*") if path.suffix in MODEL_FILES) if folder.is_dir() else []
     return [[path.name, _content(path)] for path in files]
 
 

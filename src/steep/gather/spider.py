@@ -264,8 +264,8 @@ def say_why(failure: Any) -> None:
 
 def main(folder: Path) -> None:
     plan = json.loads(sys.stdin.buffer.readline())
-    logging.getLogger("scrapy.crawler").setLevel(logging.WARNING)  # it would log the plan
     process = CrawlerProcess(settings(plan, folder))
+    logging.getLogger("scrapy.crawler").setLevel(logging.WARNING)  # it would log the plan
     process.crawl(Site, plan=plan, folder=folder).addErrback(say_why)
     from twisted.internet import reactor  # after Scrapy has chosen one
 
