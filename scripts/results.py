@@ -1,6 +1,6 @@
 """Prints docs/results.md from finished runs, so that no number in it was typed.
 
-    python scripts/results.py runs/demo runs/brand-voice runs/news > docs/results.md
+python scripts/results.py runs/demo runs/brand-voice runs/news > docs/results.md
 """
 
 from __future__ import annotations

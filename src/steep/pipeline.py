@@ -107,7 +107,7 @@ def _todo(run: Run, recipe: RecipeFile, options: Options) -> dict[str, str]:
 def _open(run: Run, recipe: RecipeFile, todo: Mapping[str, str], options: Options) -> None:
     """Forget what is out of date: what is to be done, and all after it. Interrupted work goes on where it can."""
     first = next(iter(todo))
-    goes_on = run.partial(first).is_dir()
+    goes_on = not options.force and run.interrupted(first, todo[first])
     run.discard(STAGES[STAGES.index(first) :], keep=first if goes_on else None)
     record = run.read()
     record.update(
