@@ -12,8 +12,8 @@ from typing import Any
 
 RUN = Path("runs/demo")
 STEEP = Path(sys.executable).with_name("steep")
-LIMIT = 10.0
-"""Seconds for the second demo. On a quiet machine it takes less than 5; machines of CI are noisy."""
+LIMIT = 5.0
+"""Seconds for the second demo; it takes less than one."""
 
 
 def read(path: Path) -> Any:
