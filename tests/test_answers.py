@@ -115,6 +115,16 @@ def test_every_bad_line_is_named_with_its_file_and_line(tmp_path):
     ]
 
 
+def test_half_of_a_surrogate_pair_is_no_text(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('"fine"\n"caf\\ud800"\n{"prompt": "x", "note": "\\udce9"}\n"\\ud83d\\ude00"\n', encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        read_prompts(path)
+    assert str(caught.value).split("\n") == [
+        f"{path}:{line}: the prompt is not valid text: it holds half of a surrogate pair" for line in (2, 3)
+    ]
+
+
 def test_of_very_many_bad_lines_the_first_are_named_and_the_rest_counted(tmp_path):
     path = tmp_path / "bad.jsonl"
     path.write_text("oops\n" * 50, encoding="utf-8")

@@ -302,6 +302,12 @@ def test_everything_that_would_stop_the_recipe_is_said_at_once_with_its_line(rec
     assert "leaves.yaml:8: train.lora.target_modules: the model has no linear layer 'q_prjo'; it has q_proj" in targets
 
 
+@pytest.mark.parametrize("targets", ["lm_head", "[q_proj, lm_head]"])
+def test_an_adapter_on_the_output_layer_is_refused(recipe_path, targets):
+    with pytest.raises(RecipeError, match=r"train.lora.target_modules: lm_head gets no adapter: .*; leave it out"):
+        rows(recipe_path, f"train.lora.target_modules={targets}")
+
+
 def test_a_base_that_can_be_neither_folder_nor_hub_name_is_an_error(recipe_path):
     with pytest.raises(RecipeError, match=r"model.base: './here' is no folder, and no name that a model on the hub"):
         rows(recipe_path, "model.base=./here")

@@ -91,6 +91,29 @@ def test_titles_are_cleaned_like_texts_and_an_emptied_title_is_none() -> None:
     assert column(clean(documents, "whitespace", "markup").kept, "title") == ["A & B", None, None, None]
 
 
+def meta_after(meta: dict[str, Any], *steps: str) -> Any:
+    (found,) = column(clean([Document(text="some text", meta=meta)], *steps).kept, "meta")
+    return json.loads(found)
+
+
+def test_what_templates_read_from_meta_is_redacted() -> None:
+    meta = {"question": "Is jo@x.org there?\nOr ring 202-555-0143", "votes": 3, "tags": ["a"]}
+    assert meta_after(meta, "redact") == {**meta, "question": "Is [EMAIL] there?\nOr ring [PHONE]"}
+
+
+def test_what_templates_read_from_meta_is_cleaned_of_markup_and_blanks() -> None:
+    meta = {"line": "*What*  is {{ x }} this?", "lines": "One\n\n\n\n**two**", "file": "my_long_name.md", "none": None}
+    assert meta_after(meta, "whitespace", "markup") == {**meta, "line": "What is this?", "lines": "One\n\ntwo"}
+
+
+def test_a_changed_meta_counts_as_a_change_and_one_without_a_change_keeps_its_characters() -> None:
+    cleaned = clean(
+        [Document(text="some text", meta={"q": "jo@x.org"}), Document(text="more", meta={"q": "é"})], "redact"
+    )
+    assert cleaned.funnel[0]["changed"] == 1
+    assert column(cleaned.kept, "meta") == ['{"q": "[EMAIL]"}', '{"q": "é"}']
+
+
 def test_evidence_shows_the_blocks_that_boilerplate_removed() -> None:
     documents = [Document(text=f"Menu\n{words(seed)}", url=f"https://x.org/{seed}") for seed in range(6)]
     cleaned = clean(documents, "boilerplate")

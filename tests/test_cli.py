@@ -178,7 +178,7 @@ def test_generate_prints_the_answer_and_nothing_else(small_run):
     ("text", "code", "words"),
     [
         ("name: x\ngather:\n  - files: a.txt\ntrian:\n  epochs: 1\n", 2, r"recipe\.yaml:4: .*did you mean `train`"),
-        ("name: x\ngather:\n  - files: no.txt\n", 1, r"no\.txt"),
+        ("name: x\ngather:\n  - files: no.txt\n", 2, r"recipe\.yaml:3: gather\.0\.files: no file matches .no\.txt"),
         (
             "name: x\ngather:\n  - files: empty.txt\n",
             1,
@@ -227,6 +227,17 @@ def test_the_demo_names_a_port_that_is_taken(tmp_path):
         done = steep("demo", "--port", port, cwd=tmp_path)
     assert done.returncode == 2
     assert f"port {port} of this machine is taken" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"), [(Path("runs"), "steep demo --port 0"), (Path("my runs"), "steep demo --port 0 --runs 'my runs'")]
+)
+def test_the_demo_is_repeated_by_its_own_command(monkeypatch, runs, said):
+    given = []
+    monkeypatch.setattr("steep.pipeline.run_recipe", lambda *args, **kwargs: given.append(kwargs["command"]) or runs)
+    monkeypatch.setattr("steep.overview.print_result", lambda *args: None)
+    cli.demo(port=0, runs=runs)
+    assert given == [said]
 
 
 @pytest.mark.parametrize(

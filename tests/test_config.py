@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from steep.config import RecipeFile, load_recipe, read_recipe, recipe_from_stored
+from steep.config import RecipeFile, load_recipe, read_recipe, recipe_from_stored, secrets_hidden
 from steep.errors import RecipeError
 from steep.recipe import Recipe
 
@@ -499,3 +499,20 @@ def test_loading_a_recipe_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> 
     assert time.perf_counter() - started < 2, "0.2 s on a quiet machine"
     heavy = {"torch", "daft", "transformers", "scrapy", "pyarrow", "datasets", "rich", "jinja2", "numpy"}
     assert not heavy & set(result.stdout.split())
+
+
+# ------------------------------------------------------------------------------------------------ secrets in addresses
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://x.example/feed?key=${KEY}", "https://me:${KEY}@x.example/feed"],
+)
+def test_a_secret_of_an_address_is_put_back_under_its_name(address: str) -> None:
+    hide = secrets_hidden([address], {"KEY": "a b/c"})
+    assert hide("k=a b/c k=a%20b%2Fc k=a%20b/c") == "k=${KEY} k=${KEY} k=${KEY}"
+
+
+def test_a_site_that_is_named_by_a_variable_is_not_hidden() -> None:
+    hide = secrets_hidden(["${SITE}/news"], {"SITE": "https://x.example"})
+    assert hide("https://x.example/news/1") == "https://x.example/news/1"

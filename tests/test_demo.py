@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import daft
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
+from conftest import steep
 from steep.clean import clean_documents
 from steep.config import load_recipe
 from steep.demo import FOLDER, RECIPE, serve_site
@@ -118,3 +122,26 @@ def test_a_port_that_is_taken_is_named():
             serve_site(port),
         ):
             pass
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_the_site(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "intranet.example")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with serve_site(0) as address:
+        assert b"<html" in urlopen(address).read().lower()
+        assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "intranet.example,127.0.0.1"
+    assert os.environ["no_proxy"] == "intranet.example"
+    assert "NO_PROXY" not in os.environ
+
+
+def test_a_secret_in_the_address_of_a_site_stays_out_of_the_run(tmp_path):
+    with serve_site(0) as address:
+        text = f"name: keyed\ngather:\n  - web: {address}/kettles/wren.html?key=${{KEY}}\n    max_pages: 2\n"
+        (tmp_path / "r.yaml").write_text(text, "utf-8")
+        done = steep("run", "r.yaml", "--until", "gather", cwd=tmp_path, KEY="s3cr3t-value")
+    assert done.returncode == 0, done.stderr
+    files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert not [path for path in files if b"s3cr3t-value" in path.read_bytes()]
+    urls = pa.parquet.read_table(tmp_path / "runs" / "keyed" / "gather" / "documents")["url"].to_pylist()
+    assert f"{address}/kettles/wren.html?key=${{KEY}}" in urls

@@ -21,7 +21,7 @@ from steep.errors import SourceError
 from steep.gather import gather_documents, input_files
 from steep.gather.dates import parse_date
 from steep.recipe import FilesSource
-from steep.records import Document, Failure, document_schema, write_rows
+from steep.records import Document, Failure, document_schema, failure_schema, write_rows
 
 ROWS = [
     {"text": "Mind the whistle.", "title": "One", "published": "2024-02-03", "url": "https://example.com/1", "n": 1},
@@ -268,6 +268,48 @@ def test_a_missing_text_column_names_the_columns_that_there_are(tmp_path: Path, 
     assert str(error.value) == (
         f"{tmp_path}/a.{kind}: no column 'texts'; there is text, title, published, url, n; did you mean 'text'?"
     )
+
+
+def test_a_table_without_the_text_column_is_reported_once_where_another_has_it(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"body": "one", "n": 1}\n' * 200)
+    (tmp_path / "b.csv").write_text("text\ntwo\n")
+    documents, failures = read(tmp_path)
+    assert [document.text for document in documents] == ["two"]
+    assert failures == ["a.jsonl: no column 'text'; there is body, n; name the one that holds the text with `text:`"]
+
+
+def test_a_text_file_beside_them_does_not_hide_that_no_table_has_the_text_column(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A good file.")
+    (tmp_path / "b.csv").write_text("body\none\n")
+    with pytest.raises(SourceError, match="no column 'text'; there is body"):
+        read(tmp_path)
+
+
+def test_a_csv_whose_header_is_broken_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('"a"b,text\n1,one\n')
+    (tmp_path / "b.csv").write_text("text\ntwo\n")
+    documents, failures = read(tmp_path)
+    assert [document.text for document in documents] == ["two"]
+    assert failures == ["a.csv: the header is not a row: ',' expected after '\"'"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [("txt", "One."), ("csv", "text\nOne.\n"), ("html", f"<html><body><article><p>{'One. ' * 99}</article></html>")],
+)
+def test_a_name_that_is_not_utf_8_can_be_stored(tmp_path: Path, kind: str, content: str) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9." + kind.encode())).write_text(content)
+    (document,), _ = read(tmp_path)
+    assert document.source == f"caf\ufffd.{kind}"
+    assert write_rows(tmp_path / "out.parquet", [document.row()], document_schema()) == 1
+
+
+def test_a_failure_of_a_file_whose_name_is_not_utf_8_can_be_stored(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).touch()
+    failures: list[Failure] = []
+    with pytest.raises(SourceError, match="caf\ufffd\\.txt: empty file"):
+        list(gather_documents([FilesSource(files="*")], folder=tmp_path, state=tmp_path, on_failure=failures.append))
+    assert write_rows(tmp_path / "out.parquet", [failures[0].row()], failure_schema()) == 1
 
 
 # --------------------------------------------------------------------------------------------------- collections

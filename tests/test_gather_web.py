@@ -371,3 +371,50 @@ def test_the_crawl_delay_of_robots_txt_is_kept(tmp_path: Path) -> None:
         gather(WebSource(web=server.url()), tmp_path)
     assert server.hits == ["/robots.txt", "/", "/01.html"]
     assert all(later - earlier > 0.75 for earlier, later in itertools.pairwise(server.times))
+
+
+@pytest.mark.parametrize("kind", ["application/xml", "text/html"])
+def test_a_start_address_may_be_a_sitemap(tmp_path: Path, kind: str) -> None:
+    with serving({"/a.html": html(article("A")), "/b.html": html(article("B"))}) as server:
+        server.answers["/all.xml"] = html(sitemap(server.url("/pages.xml"), index=True), kind)
+        server.answers["/pages.xml"] = html(sitemap(server.url("/a.html"), server.url("/b.html")), kind)
+        documents, failures = gather(WebSource(web=server.url("/all.xml")), tmp_path)
+    assert [document.title for document in documents] == ["A", "B"]
+    assert not failures
+
+
+@pytest.mark.parametrize("body", [b"%PDF-1.4 nothing", b"", b"<?xml version='1.0'?><rss><channel/></rss>"])
+def test_a_start_address_that_is_neither_page_nor_sitemap_is_left_out(tmp_path: Path, body: bytes) -> None:
+    with serving({"/a.pdf": html(body, "application/pdf"), "/": html(article("Home"))}) as server:
+        documents, failures = gather(WebSource(web=[server.url("/a.pdf"), server.url("/")]), tmp_path)
+    assert [document.title for document in documents] == ["Home"]
+    assert not failures
+
+
+def test_what_is_to_be_hidden_leaves_in_no_address_and_no_reason(tmp_path: Path) -> None:
+    failures: list[Failure] = []
+    with serving({"/?key=s3cret": html(article("Home", "/gone?key=s3cret", "/loop?key=s3cret"))}) as server:
+        server.answers["/loop?key=s3cret"] = redirect("/loop?key=s3cret")
+        documents = list(
+            gather_documents(
+                [WebSource(web=server.url("/?key=s3cret"))],
+                folder=tmp_path,
+                state=tmp_path,
+                on_failure=failures.append,
+                hide=lambda text: text.replace("s3cret", "${KEY}"),
+            )
+        )
+    assert "/gone?key=s3cret" in server.hits
+    assert [document.url for document in documents] == [server.url("/?key=${KEY}")]
+    assert {failure.where for failure in failures} == {server.url(f"/{name}?key=${{KEY}}") for name in ("gone", "loop")}
+    assert "s3cret" not in str(failures)
+
+
+def test_a_module_in_the_users_folder_is_not_taken_for_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scrapy.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    with serving({"/": html(article("Home"))}) as server:
+        documents, _ = gather(WebSource(web=server.url()), tmp_path)
+    assert [document.title for document in documents] == ["Home"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import pytest
 from conftest import steep
 from steep import pipeline
 from steep.config import read_recipe
-from steep.errors import RunError, SteepError, UsageError
+from steep.errors import RecipeError, RunError, SteepError, UsageError
 from steep.pipeline import Options, fingerprints, run_recipe
 from steep.runs import STAGES, Run, hold
 
@@ -43,7 +45,7 @@ def go(small_recipe, copied_run):
 def finished(runs):
     folder = runs / "small"
     recorded = set(Run(folder).read()["stages"])
-    assert recorded == {name for name in STAGES if (folder / name).exists()}
+    assert recorded <= {name for name in STAGES if (folder / name).exists()}
     return recorded
 
 
@@ -64,6 +66,7 @@ def test_a_changed_clean_step_reruns_clean_but_not_gather(go, copied_run):
     assert finished(copied_run) == {"gather", "clean"}
     report = (copied_run / "small" / "report.html").read_text()
     assert "min_words: 4" in report
+    assert f"clean.1.length.min_words=4 --runs {copied_run}</code>" in report
 
 
 def test_what_follows_a_changed_clean_step_is_out_of_date(small_recipe):
@@ -85,6 +88,54 @@ def test_what_follows_a_changed_clean_step_is_out_of_date(small_recipe):
 def test_a_change_makes_its_stage_and_those_after_it_out_of_date(small_recipe, override, first):
     before, after = (fingerprints(read_recipe(small_recipe, given)) for given in ([], [override]))
     assert [name for name in STAGES if before[name] != after[name]] == list(STAGES[STAGES.index(first) :])
+
+
+@pytest.mark.parametrize(
+    ("override", "values", "first"),
+    [
+        ("clean.1.length.min_words=${GIVEN}", ("3", "4"), "clean"),
+        ("model.base=${GIVEN}", ("acme/one", "acme/two"), "prepare"),
+        ("train.learning_rate=${GIVEN}", ("1e-3", "1e-4"), "train"),
+    ],
+)
+def test_a_value_from_the_environment_counts_as_it_is_now(small_recipe, override, values, first):
+    before, after = (fingerprints(read_recipe(small_recipe, [override], {"GIVEN": value})) for value in values)
+    assert [name for name in STAGES if before[name] != after[name]] == list(STAGES[STAGES.index(first) :])
+
+
+def test_the_folder_of_input_files_may_move(small_recipe, tmp_path):
+    shutil.copy(small_recipe.parent / "texts.jsonl", tmp_path)
+    before, after = (
+        fingerprints(read_recipe(small_recipe, ["gather.0.files=${DATA}/texts.jsonl"], {"DATA": str(folder)}))
+        for folder in (small_recipe.parent, tmp_path)
+    )
+    assert before == after
+
+
+def test_the_command_that_repeats_a_run_names_overrides_and_runs(small_recipe):
+    said = pipeline._command(read_recipe(small_recipe), ["name=a", "clean=[length: 3]"], Path("my runs"))
+    given = ["steep", "run", str(small_recipe), "name=a", "clean=[length: 3]", "--runs", "my runs"]
+    assert shlex.split(said) == given
+    assert pipeline._command(read_recipe(small_recipe), [], Path("runs")) == f"steep run {small_recipe}"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("prepare.max_length=2048", r"small.yaml:\d+: prepare.max_length: 2,048 is above the model's 256 positions"),
+        ("gather.0.files=text.jsonl", r"small.yaml:\d+: gather.0.files: no file matches 'text.jsonl'"),
+    ],
+)
+def test_what_would_stop_a_later_stage_is_said_before_the_first(go, no_process, copied_run, override, words):
+    with pytest.raises(RecipeError, match=words):
+        go(override)
+    assert finished(copied_run) == set(STAGES)
+
+
+def test_a_file_of_the_current_folder_stands_in_for_no_library(go, tmp_path, monkeypatch):
+    (tmp_path / "ftfy.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    assert go(start="clean", until="clean") == {"gather": "unchanged", "clean": "done"}
 
 
 def test_a_changed_evaluation_reruns_evaluate_only(go):
@@ -180,7 +231,16 @@ def test_a_failed_stage_is_named_and_keeps_those_before(go, copied_run):
     with pytest.raises(SteepError, match=r"the stage clean failed: clean left no document: the step length dropped"):
         go("clean.1.length.min_words=1000")
     assert finished(copied_run) == {"gather"}
-    assert not (copied_run / "small" / "report.html").exists()  # it would tell of results that are gone
+    assert not (copied_run / "small" / "report.html").exists()  # it would tell of results that are out of date
+
+
+def test_a_change_that_fails_early_costs_no_trained_model(go, copied_run):
+    weights = copied_run / "small" / "train" / "model" / "model.safetensors"
+    with pytest.raises(SteepError, match="the stage clean failed"):
+        go("clean.1.length.min_words=1000")
+    assert weights.exists()
+    with pytest.raises(RunError, match="the stage train is not finished"):
+        Run(copied_run / "small").need("train")
 
 
 def test_an_unexpected_exception_shows_its_traceback_and_its_stage(go, copied_run, capfd):
@@ -282,7 +342,7 @@ def test_training_that_is_killed_twice_and_interrupted_once_ends_as_if_nothing_h
     folder = copied_run / "small"
     partial = folder / ".train.partial"
     Run(folder).discard(("train", "evaluate"))
-    for number, group in ((signal.SIGKILL, True), (signal.SIGKILL, False), (signal.SIGINT, True)):
+    for number, group in ((signal.SIGKILL, True), (signal.SIGKILL, False), (signal.SIGINT, False)):
         goal = saved(partial) + 20
         started = Started(*command, cwd=copied_run).when(lambda goal=goal: saved(partial) >= goal)
         code, output = started.send(number, group=group)
@@ -313,6 +373,17 @@ def test_a_kill_in_an_early_stage_leaves_nothing_half_done(stage, small_recipe, 
     )
     before = STAGES[: STAGES.index(stage)]
     assert events == dict.fromkeys(before, "unchanged") | {stage: "done"}
+
+
+def test_each_interrupt_is_handed_on_to_the_stage():
+    script = "trap 'n=$((n+1)); echo $n; [ $n = 2 ] && exit 7' INT; while :; do sleep 0.02; done"
+    child = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True, process_group=0)
+    timers = [threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)) for after in (0.3, 1.2)]
+    for timer in timers:
+        timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        pipeline._words(child)
+    assert child.returncode == 7  # it ended by itself, at the second
 
 
 def test_ctrl_c_while_a_stage_is_being_started_shows_no_traceback(small_recipe, tmp_path):

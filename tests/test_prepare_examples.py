@@ -81,6 +81,46 @@ def test_near_duplicates_stay_on_one_side(prepare):
     assert made.summary["groups"] == 10
 
 
+QUESTION = {
+    "template": "alpaca",
+    "max_length": 4096,
+    "fields": {"instruction": "{{ question }}", "output": "{{ answer }}"},
+}
+
+
+def asked(number: int, question: int, **meta) -> Document:
+    """A document of its own text, whose question and answer may stand in others too."""
+    said = {"question": article(1000 + question).text, "answer": article(2000 + question).text}
+    return article(number, meta={**said, **meta})
+
+
+def test_equal_questions_and_answers_stay_on_one_side_though_the_texts_differ(prepare):
+    made = prepare([asked(number, number // 2) for number in range(20)], split={"test": 0.5}, **QUESTION)
+    assert not set(made.train["completion"].to_pylist()) & set(made.test["completion"].to_pylist())
+    assert made.summary["groups"] == 10
+
+
+def test_variables_that_the_template_knows_are_compared_like_those_that_fields_name(prepare):
+    said = [
+        {"instruction": article(number // 2).text, "output": article(50 + number // 2).text} for number in range(20)
+    ]
+    documents = [article(100 + number, meta=meta) for number, meta in enumerate(said)]
+    assert prepare(documents, template="alpaca", max_length=4096).summary["groups"] == 10
+
+
+def test_what_all_examples_share_does_not_make_them_alike(prepare):
+    system = article(7, words=200).text
+    documents = [asked(number, number, system=system) for number in range(20)]
+    fields = {"prompt": "{{ question }}", "response": "{{ answer }}"}
+    assert prepare(documents, template="llama-2", fields=fields, max_length=4096).summary["groups"] == 20
+
+
+def test_documents_that_lack_what_the_template_takes_are_not_alike(prepare):
+    documents = [asked(number, number) for number in range(10)]
+    documents += [article(number, meta={"question": "", "answer": ""}) for number in range(10, 20)]
+    assert prepare(documents, **QUESTION).summary["groups"] == 20
+
+
 # ----------------------------------------------------------------------------------------------- what is trained
 
 

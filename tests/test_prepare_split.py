@@ -99,3 +99,8 @@ def test_half_of_the_word_5_grams_make_a_group():
         {"id": "c", "text": " ".join(words[60:])},
     ]
     assert group_documents(rows) == ["a", "a", "c"]
+
+
+def test_documents_alike_in_text_or_in_what_is_used_of_them_are_one_group():
+    rows = [{"id": name, "text": text} for name, text in zip("abcd", ["one", "two", "two", "four"], strict=True)]
+    assert group_documents(rows, ["x", "y", "x", "z"]) == ["a", "a", "a", "d"]

@@ -75,6 +75,7 @@ class Run:
             "name": "demo",
             "recipe": recipe(),
             "recipe_file": "recipes/demo.yaml",
+            "command": "steep demo",
             "folder": "runs/demo",
             "versions": {"steep": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "transformers": "5.23.0"},
             "hardware": {"cpu": "x86_64", "cores": 2, "memory_gib": 7.8, "gpus": []},
@@ -154,6 +155,7 @@ class Run:
                 "device": "cpu",
                 "dtype": "bfloat16",
                 "peak_memory_gib": None,
+                "base_revision": None,
             },
         )
 
@@ -245,7 +247,7 @@ def test_a_long_run_still_fits_in_a_megabyte(tmp_path: Path) -> None:
 def test_what_documents_and_models_say_is_escaped(tmp_path: Path) -> None:
     evil = "</title></style><script>alert(1)</script><img src=x onerror=alert(2)>"
     run = Run(tmp_path)
-    run.update("run.json", recipe_file=evil, hardware={evil: evil}, versions={evil: evil})
+    run.update("run.json", command=evil, hardware={evil: evil}, versions={evil: evil})
     run.update("gather/summary.json", sources={evil: 1}, failures=[{"source": evil, "where": evil, "reason": evil}])
     reasons = [{"step": evil, "before": 2, "after": 1, "changed": 0, "dropped": 1, "reasons": {evil: 1}}]
     run.update("clean/summary.json", funnel=reasons, evidence={evil: [{evil: evil}]})
@@ -293,7 +295,7 @@ def test_the_report_tells_each_figure_of_the_run(page: Page) -> None:
         "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1",
         "Settings of continuation: split 0.5, max new tokens 128, temperature 0, seed 42",
         "8 of 17 held-out texts, spaced evenly",
-        "steep run recipes/demo.yaml",
+        "steep demo",
         "train.seed 42",
         "transformers 5.23.0",
     ):
@@ -352,6 +354,21 @@ def test_a_stage_that_has_not_run_leaves_a_note(tmp_path: Path, until: str) -> N
     noted = set(re.findall(r"The (\w+) stage of this run has not finished", text))
     assert noted == set(stages[stages.index(until) + 1 :])
     assert "No verdict yet." in text
+
+
+def test_results_without_a_record_are_not_shown(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write("run.json", run.lock(["gather", "clean"]))
+    shown = run.report()
+    noted = set(re.findall(r"The (\w+) stage of this run has not finished", " ".join(Page(shown).text.split())))
+    assert noted == {"prepare", "train", "evaluate"}
+    assert "Final loss" not in shown
+
+
+def test_the_commit_of_a_hub_model_is_told(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.update("train/summary.json", base_revision="c0ffee")
+    assert "tiny, commit c0ffee" in Page(run.report()).text
 
 
 def test_a_run_that_has_finished_nothing_has_a_report_too(tmp_path: Path) -> None:

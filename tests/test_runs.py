@@ -61,14 +61,40 @@ def test_a_finished_stage_was_not_interrupted(run):
     assert not run.interrupted("train", "print of train")
 
 
-def test_discarded_stages_are_gone_with_the_report_on_them(run):
+def test_discarded_stages_are_forgotten_with_the_report_on_them_and_their_folders_stay(run):
     for name in ("gather", "clean", "prepare"):
         finish(run, name)
     run.begin("train", "print")
     (run.folder / "report.html").touch()
     run.discard(("clean", "prepare", "train"), keep="train")
-    assert sorted(path.name for path in run.folder.iterdir()) == [".train.partial", "gather", "run.json"]
+    left = [".train.partial", "clean", "gather", "prepare", "run.json"]
+    assert sorted(path.name for path in run.folder.iterdir()) == left
     assert list(run.read()["stages"]) == ["gather"]
+    assert run.interrupted("train", "print")
+
+
+def test_a_stage_done_again_takes_the_place_of_the_one_before(run):
+    finish(run, "train")
+    (run.stage("train") / "model").touch()
+    run.discard(("train",))
+    run.begin("train", "other")
+    assert (run.stage("train") / "model").exists()
+    run.finish("train", 1.0)
+    assert list(run.stage("train").iterdir()) == []
+
+
+@pytest.mark.parametrize(("print_", "goes_on"), [("one", True), ("other", False)])
+def test_only_interrupted_work_on_the_same_inputs_goes_on(run, print_, goes_on):
+    run.begin("train", "one")
+    (run.partial("train") / "checkpoint").touch()
+    run.begin("train", print_)
+    assert (run.partial("train") / "checkpoint").exists() == goes_on
+
+
+def test_discarded_work_does_not_go_on(run):
+    run.begin("train", "print")
+    run.discard(("clean", "train"), keep="clean")
+    assert not run.interrupted("train", "print")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "\x00\x00"])

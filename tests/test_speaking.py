@@ -63,8 +63,25 @@ def test_answers_of_base_and_tuned_model_do_not_mix(run, tmp_path):
     prompts, output = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
     prompts.write_text('"The kettle"\n')
     answer_file(str(run), prompts, output, GREEDY, base=False)
-    with pytest.raises(UsageError, match=r"made with model .*small instead of .*small \(base\)"):
+    with pytest.raises(
+        UsageError, match=r"made with model .*small \(training .*\) instead of .*small \(base, training"
+    ):
         answer_file(str(run), prompts, output, GREEDY, base=True)
+
+
+def test_answers_from_before_and_after_another_training_do_not_mix(copied_run, tmp_path):
+    prompts, output = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
+    prompts.write_text('"The kettle"\n')
+    run = Run(copied_run / "small")
+    answer_file(str(run.folder), prompts, output, GREEDY, base=False)
+    run.update("stages", "train", run.read()["stages"]["train"] | {"fingerprint": "another"})
+    with pytest.raises(UsageError, match=r"made with model .* instead of .*small \(training another\)"):
+        answer_file(str(run.folder), prompts, output, GREEDY, base=False)
+
+
+def test_a_prompt_that_is_no_text_is_refused_before_a_model_is_loaded():
+    with pytest.raises(UsageError, match="the prompt is not valid text"):
+        next(answer_prompt("no/such/model", "caf\udce9", GREEDY, base=False))
 
 
 def test_a_prompt_file_with_a_bad_line_is_refused_before_a_model_is_loaded(tmp_path):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 import shutil
 import subprocess
 import sys
 import time
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
+from steep import stages
+from steep.config import recipe_from_stored
 from steep.errors import SteepError
 from steep.runs import Run
-from steep.stages import explain
+from steep.stages import Stage, explain
 
 
 def disk(monkeypatch, free):
@@ -66,4 +70,41 @@ def test_a_stage_whose_parent_is_gone_ends(small_run, copied_run):
     ended = subprocess.run([sys.executable, "-m", "steep.stages", run.folder, "train", str(gone)])
     assert ended.returncode == 1
     assert time.monotonic() - begin < 3
-    assert not run.stage("train").exists()
+    assert "train" not in run.read()["stages"]
+
+
+def test_the_commit_of_a_hub_model_is_kept_with_the_run(copied_run, tmp_path, tiny_model, tokenizer, monkeypatch):
+    repository = tmp_path / "cache" / "models--acme--llama"
+    for name, text in {"refs/main": "c0ffee", "snapshots/c0ffee/config.json": "{}"}.items():
+        (repository / name).parent.mkdir(parents=True)
+        (repository / name).write_text(text)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(stages, "_base_model", lambda stage, tokenizer: tiny_model)
+    monkeypatch.setattr(stages, "_tokenizer", lambda stage, revision: tokenizer)
+    run = Run(copied_run / "small")
+    record = run.read()
+    record["recipe"]["model"]["base"] = "acme/llama"
+    record["recipe"]["train"]["max_steps"] = 1
+    stage = Stage(run, recipe_from_stored(record["recipe"]), Path(record["folder"]), run.partial("train"))
+    stages.train(stage)
+    summary = json.loads((stage.work / "summary.json").read_text())
+    assert (summary["base_revision"], summary["steps"]) == ("c0ffee", 1)
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "c0ffee"), ("v2", "v2")])
+def test_the_base_that_is_measured_is_the_commit_that_was_trained(given, used, copied_run, monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def load(name, *, dtype, revision):
+        raise Asked(revision)
+
+    monkeypatch.setattr("steep.models.load_model", load)
+    run = Run(copied_run / "small")
+    summary = run.summary("train") | {"base_revision": "c0ffee"}
+    (run.stage("train") / "summary.json").write_text(json.dumps(summary))
+    record = run.read()
+    record["recipe"]["model"] |= {"revision": given} if given else {}
+    stage = Stage(run, recipe_from_stored(record["recipe"]), Path(record["folder"]), run.partial("evaluate"))
+    with pytest.raises(Asked, match=used):
+        stages.evaluate(stage)

@@ -29,7 +29,7 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an answer depends on besides its prompt; ``model`` is a name or folder."""
+    """What an answer depends on besides its prompt; ``model`` is a name or folder, and of a run its training."""
 
     model: str
     max_new_tokens: int
@@ -108,10 +108,21 @@ def _prompt_row(line: bytes) -> Row:
         raise ValueError("not UTF-8; save the file as UTF-8") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
+    if not is_text(json.dumps(value, ensure_ascii=False)):
+        raise ValueError("the prompt is not valid text: it holds half of a surrogate pair")
     row = {"prompt": value} if isinstance(value, str) else value
     if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
         raise ValueError('neither a JSON string nor an object with a string "prompt"')
     return row
+
+
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can write it: half of a surrogate pair, as a byte that is not UTF-8 leaves it, cannot be read."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _answered(output: Path, rows: Sequence[Row], settings: Settings) -> int:

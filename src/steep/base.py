@@ -45,6 +45,14 @@ def find_base(model: Model, folder: Path) -> Base:
     return Base(model.base, f"{place}; {_weights(path, shape)}", config, shape)
 
 
+def loaded_commit(model: Model, folder: Path) -> str | None:
+    """The commit of a hub model that has just been loaded; transformers does not keep it. None for a folder."""
+    if model.from_scratch is not None or Path(resolve(model.base, folder)).is_dir():
+        return None
+    cached = _cached(model.base, model.revision)
+    return cached.name if cached else None
+
+
 def _cached(name: str, revision: str | None) -> Path | None:
     """The snapshot of a hub model in the local cache."""
     from huggingface_hub import try_to_load_from_cache

@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from steep import sizes
-from steep.base import Base, find_base
+from steep.base import Base
 from steep.config import RecipeFile
-from steep.errors import ModelError, RecipeError, SourceError
-from steep.gather.paths import matching_files
-from steep.located import Keys, Mistake, Place, parse, report
 from steep.pipeline import fingerprints
+from steep.preflight import examine
 from steep.recipe import FilesSource, Recipe, WebSource
 from steep.runs import STAGES, Run
 from steep.sizes import Memory, Shape, Work, trainable_parameters
@@ -60,17 +58,14 @@ def print_plan(recipe: RecipeFile, runs: Path) -> None:
 
 def plan(recipe: RecipeFile, run: Run, machine: Machine) -> list[Row]:
     """The rows of `print_plan`: pure but for reading files."""
-    mistakes: list[tuple[Keys, str]] = []
-    sources = list(_sources(recipe, mistakes))
-    base = _base(recipe, mistakes)
-    if mistakes:
-        raise _located(recipe, mistakes)
+    examined = examine(recipe)
+    base = examined.base
     states = stage_states(recipe, run)
     prepared = run.summary("prepare") if states["prepare"] == UNCHANGED else None
     time = _time(recipe.recipe, base.shape, run, prepared)
     return [
         *(Row("stages", name, state) for name, state in states.items()),
-        *sources,
+        *_sources(recipe, examined.files),
         *_model(recipe.recipe, base),
         *_training(recipe.recipe, prepared),
         Row("training", "time", DONE if states["train"] == UNCHANGED else time),
@@ -78,44 +73,35 @@ def plan(recipe: RecipeFile, run: Run, machine: Machine) -> list[Row]:
     ]
 
 
-def _located(recipe: RecipeFile, mistakes: Sequence[tuple[Keys, str]]) -> RecipeError:
-    located = parse(recipe.path.read_text("utf-8-sig"), lambda line: Place(line, f"{recipe.path}:{line}"))
-    return report(Mistake(located.place(keys), keys, message) for keys, message in mistakes)
-
-
 # ----------------------------------------------------------------------------------------------------------- stages
 
 
 def stage_states(recipe: RecipeFile, run: Run) -> dict[str, str]:
-    """Of each stage, whether it would run; the first that is missing or changed takes those after it along."""
-    record, prints = run.read(), fingerprints(recipe)
+    """Of each stage, whether it would run."""
+    prints, finished = fingerprints(recipe), run.read()["stages"]
+    unchanged = run.unchanged(prints)
     states: dict[str, str] = {}
     for name in STAGES:
-        finished = record.get("stages", {}).get(name, {}).get("fingerprint")
-        unchanged = all(state == UNCHANGED for state in states.values())
-        if unchanged and finished == prints[name] and run.stage(name).is_dir():
+        if name in unchanged:
             states[name] = UNCHANGED
-        elif record.get("begun", {}).get(name) == prints[name] and run.partial(name).is_dir():
+        elif run.interrupted(name, prints[name]):
             states[name] = "goes on where it was interrupted"
         else:
-            states[name] = "runs again: it or its input changed" if finished else "runs"
+            states[name] = "runs again: it or its input changed" if name in finished else "runs"
     return states
 
 
 # ---------------------------------------------------------------------------------------------------------- sources
 
 
-def _sources(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> Iterator[Row]:
+def _sources(recipe: RecipeFile, files: Mapping[int, Sequence[Path]]) -> Iterator[Row]:
     """Shown as written in the recipe, since a value from the environment may be a secret."""
     for index, (source, written) in enumerate(zip(recipe.recipe.gather, recipe.stored["gather"], strict=True)):
         if isinstance(source, WebSource):
             yield Row("sources", _joined(written["web"]), f"website: {_limits(source)}")
-            continue
-        kind, patterns = ("files", source.files) if isinstance(source, FilesSource) else ("social", source.social)
-        try:
-            yield Row("sources", _joined(written[kind]), _found(matching_files(patterns, recipe.folder), kind))
-        except SourceError as error:
-            mistakes.append((("gather", index, kind), str(error)))
+        else:
+            kind = "files" if isinstance(source, FilesSource) else "social"
+            yield Row("sources", _joined(written[kind]), _found(files[index], kind))
 
 
 def _limits(source: WebSource) -> str:
@@ -135,30 +121,6 @@ def _joined(written: Any) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ model
-
-
-def _base(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> Base:
-    try:
-        base = find_base(recipe.recipe.model, recipe.folder)
-    except ModelError as error:
-        mistakes.append((("model", "base"), str(error)))
-        return Base(recipe.recipe.model.base, "", {}, None)
-    mistakes += _misfits(recipe.recipe, base)
-    return base
-
-
-def _misfits(recipe: Recipe, base: Base) -> Iterator[tuple[Keys, str]]:
-    """What of the recipe the model cannot do; found here instead of after the stages before train."""
-    positions, length = base.config.get("max_position_embeddings"), recipe.prepare.max_length
-    if positions is not None and length > positions:
-        yield ("prepare", "max_length"), f"{length:,} is above the model's {positions:,} positions: lower it"
-    targets = recipe.train.lora.target_modules
-    if base.shape is None or recipe.train.method != "lora" or targets == "all-linear":
-        return
-    for name in [targets] if isinstance(targets, str) else targets:
-        if not any(sizes.adapted(base.shape, [name])):
-            known = ", ".join(linear.name.rpartition(".")[2] for linear in base.shape.linears)
-            yield ("train", "lora", "target_modules"), f"the model has no linear layer {name!r}; it has {known}"
 
 
 def _model(recipe: Recipe, base: Base) -> Iterator[Row]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from steep.errors import SteepError, UsageError
+from steep.errors import DISK_FULL, INTERRUPTED, SteepError, UsageError
 from steep.terminal import QUIET, accept_any_text
 
-INTERRUPTED = 130
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+DEMO_PORT = 8017
 
 app = typer.Typer(
     help="From a website, a feed or files to a fine-tuned language model, with evidence that it is better.",
@@ -43,7 +42,7 @@ def main() -> None:
     except SteepError as error:
         _end(error, error.exit_code)
     except OSError as error:
-        if error.errno in NO_SPACE:
+        if error.errno in DISK_FULL:
             _end("no space left on the disk: free some, and the same command goes on from here", 1)
         if not error.filename:
             raise
@@ -93,7 +92,7 @@ def run(
     _run(recipe, overrides, Options(start, until, force), runs)
 
 
-def _run(recipe: Path, overrides: list[str] | None, options: Any, runs: Path) -> None:
+def _run(recipe: Path, overrides: list[str] | None, options: Any, runs: Path, command: str | None = None) -> None:
     from steep.overview import print_result, stage_line
     from steep.pipeline import run_recipe
     from steep.runs import Run
@@ -106,9 +105,9 @@ def _run(recipe: Path, overrides: list[str] | None, options: Any, runs: Path) ->
             out.print(f"  {stage:<9} …", end="\r" if out.is_terminal else "\n")
         else:
             mark, time = ("[green]✓[/]", f"{seconds:.1f} s") if seconds is not None else ("[dim]=[/]", "unchanged")
-            out.print(f"{mark} {stage:<9} {time:>9}  {stage_line(Run(folder), stage)}")
+            out.print(f"{mark} {stage:<9} {time:>9}  {stage_line(Run(folder), stage, brief=seconds is None)}")
 
-    folder = run_recipe(recipe, overrides or (), runs=runs, options=options, note=note)
+    folder = run_recipe(recipe, overrides or (), runs=runs, options=options, note=note, command=command)
     print_result(Run(folder), out)
 
 
@@ -136,15 +135,18 @@ for _name, _help in {
 def demo(
     port: Annotated[
         int, typer.Option(help="Where the made-up company's website is served, on this machine only.")
-    ] = 8017,
+    ] = DEMO_PORT,
     runs: Runs = Path("runs"),
 ) -> None:
     """Crawl a made-up company's website and fine-tune a small model to its voice, on this machine's CPU."""
     from steep.demo import RECIPE, serve_site
     from steep.pipeline import Options
 
+    words = ["steep", "demo"]
+    words += ["--port", str(port)] if port != DEMO_PORT else []
+    words += ["--runs", str(runs)] if runs != Path("runs") else []
     with serve_site(port) as address:
-        _run(RECIPE, [f"gather.0.web={address}/"], Options(), runs)
+        _run(RECIPE, [f"gather.0.web={address}/"], Options(), runs, shlex.join(words))
 
 
 @app.command()

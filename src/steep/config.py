@@ -10,10 +10,11 @@ import copy
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -127,6 +128,26 @@ def _filled(value: Any, keys: Keys, environ: Mapping[str, str], missing: dict[Ke
         return environ.get(name, "")
 
     return _VARIABLE.sub(fill, value)
+
+
+def secrets_hidden(addresses: Iterable[str], environ: Mapping[str, str] = os.environ) -> Callable[[str], str]:
+    """A function that puts ``${NAME}`` back in place of its value, for what stands in a query or before an ``@``.
+
+    ``addresses`` are as written. A variable that is the address itself is no secret, and hiding it would hide the site.
+    """
+    forms: dict[str, str] = {}
+    for address in addresses:
+        for match in _VARIABLE.finditer(address):
+            value = environ.get(match["name"] or "", "")
+            if value and ("?" in address[: match.start()] or "@" in address[match.end() :]):
+                forms |= dict.fromkeys((value, quote(value), quote(value, safe="")), match[0])
+
+    def hide(text: str) -> str:
+        for form in sorted(forms, key=len, reverse=True):
+            text = text.replace(form, forms[form])
+        return text
+
+    return hide
 
 
 def _unset(name: str, empty: bool) -> str:

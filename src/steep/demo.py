@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +23,22 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
+def _past_proxies() -> Iterator[None]:
+    """A proxy of the environment cannot reach this machine's loopback; child processes inherit the exception."""
+    before = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
+    exceptions = ",".join(filter(None, dict.fromkeys([*before.values(), "127.0.0.1"])))
+    os.environ.update(dict.fromkeys(before, exceptions))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def serve_site(port: int) -> Iterator[str]:
     """Serve the company's website on the loopback address; yields where. Raises UsageError where the port is taken."""
     try:
@@ -32,7 +49,8 @@ def serve_site(port: int) -> Iterator[str]:
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        with _past_proxies():
+            yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -15,8 +15,14 @@ without a traceback.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+INTERRUPTED = 130
+"""Exit code of a process that Ctrl-C ended; typer's and the shells' as well."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What an OSError bears where nothing more can be written."""
 
 
 class SteepError(Exception):

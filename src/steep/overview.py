@@ -19,9 +19,10 @@ SAMPLES = 2
 EXCERPT = 280
 
 
-def stage_line(run: Run, name: str) -> str:
-    """One line on a finished stage."""
-    return _LINES[name](run.summary(name))
+def stage_line(run: Run, name: str, *, brief: bool = False) -> str:
+    """One line on a finished stage; unless ``brief``, more follow where it dropped something."""
+    said = _LINES[name](run.summary(name))
+    return said.partition("\n")[0] if brief else said
 
 
 def _gather(summary: dict[str, Any]) -> str:
@@ -31,8 +32,22 @@ def _gather(summary: dict[str, Any]) -> str:
 
 def _clean(summary: dict[str, Any]) -> str:
     funnel = summary["funnel"]
-    dropped = ", ".join(f"{step['step']} −{step['dropped']:,}" for step in funnel if step["dropped"])
-    return f"{summary['documents']:,} documents, {summary['words']:,} words" + (f" ({dropped})" if dropped else "")
+    before = f"{funnel[0]['before']:,} → " if funnel else ""
+    return "\n".join(
+        [
+            f"{before}{summary['documents']:,} documents, {summary['words']:,} words",
+            *map(_drops, filter(_dropped, funnel)),
+        ]
+    )
+
+
+def _dropped(step: dict[str, Any]) -> bool:
+    return bool(step["dropped"])
+
+
+def _drops(step: dict[str, Any]) -> str:
+    reasons = ", ".join(f"{reason} {times:,}" for reason, times in step["reasons"].items())
+    return f"    {step['step']} −{step['dropped']:,}: {reasons}"
 
 
 def _prepare(summary: dict[str, Any]) -> str:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from steep.config import RecipeFile, read_recipe
-from steep.errors import SteepError, UsageError
+from steep.errors import INTERRUPTED, SteepError, UsageError
 from steep.models import resolve
-from steep.recipe import WebSource
+from steep.preflight import examine
+from steep.recipe import FilesSource, WebSource
 from steep.runs import STAGES, Run, file_hash, fingerprint, hold
-from steep.stages import INTERRUPTED, LESS_MEMORY
+from steep.stages import LESS_MEMORY
 from steep.terminal import QUIET
 
 PACKAGES = ("steep", "torch", "transformers", "trl", "peft", "accelerate", "daft", "scrapy", "trafilatura", "sacrebleu")
@@ -59,18 +61,24 @@ def run_recipe(
     runs: str | Path = "runs",
     options: Options = Options(),
     note: Note = lambda folder, stage, event, seconds: None,
+    command: str | None = None,
 ) -> Path:
     """Run a recipe's stages in order and return the run's folder; unchanged stages are skipped.
+
+    ``command``: what the report names to repeat the run, where it is not `steep run`.
 
     Raises RecipeError for a wrong recipe, RunError where another process holds the folder, and SteepError where a stage
     failed; what was finished stays, and the same call goes on from there. KeyboardInterrupt likewise.
     """
     recipe = read_recipe(path, overrides)
+    examine(recipe)
     run = Run(Path(runs) / recipe.recipe.name)
+    command = command or _command(recipe, overrides, Path(runs))
     with hold(run) as lock:
         todo = _todo(run, recipe, options)
         if todo:
             _open(run, recipe, todo, options)
+            run.write(run.read() | {"overrides": list(overrides), "command": command})
         for name in STAGES[: STAGES.index(options.until) + 1]:
             if name in todo:
                 note(run.folder, name, "running", None)
@@ -84,15 +92,8 @@ def run_recipe(
 
 def _todo(run: Run, recipe: RecipeFile, options: Options) -> dict[str, str]:
     """The stages to run, with their fingerprints."""
-    prints, finished = fingerprints(recipe), run.read()["stages"]
-    stale = next(
-        (
-            index
-            for index, name in enumerate(STAGES)
-            if finished.get(name, {}).get("fingerprint") != prints[name] or not run.stage(name).is_dir()
-        ),
-        len(STAGES),
-    )
+    prints = fingerprints(recipe)
+    stale = len(run.unchanged(prints))
     first = 0 if options.force else STAGES.index(options.start) if options.start else stale
     if stale < first:
         missing = STAGES[stale]
@@ -121,25 +122,37 @@ def _open(run: Run, recipe: RecipeFile, todo: Mapping[str, str], options: Option
     run.write(record)
 
 
+def _command(recipe: RecipeFile, overrides: Sequence[str], runs: Path) -> str:
+    elsewhere = ["--runs", str(runs)] if runs != Path("runs") else []
+    return shlex.join(["steep", "run", str(recipe.path), *overrides, *elsewhere])
+
+
 def fingerprints(recipe: RecipeFile) -> dict[str, str]:
-    """What each stage's result depends on: its part of the recipe, its input files, and the stages before it."""
+    """What each stage's result depends on: its part of the recipe, its input files, and the stages before it.
+
+    Values from the environment count as they are now; of input files the names and the content, not the folder.
+    """
     from steep.gather import input_files
 
-    stored, loaded = recipe.stored, recipe.recipe
-    files = [file_hash(path) for path in input_files(loaded.gather, folder=recipe.folder)]
-    sites = [[source.web, source.sitemap] for source in loaded.gather if isinstance(source, WebSource)]
+    loaded = recipe.recipe
+    filled = loaded.model_dump(mode="json", exclude_none=True)
+    files = [[path.name, file_hash(path)] for path in input_files(loaded.gather, folder=recipe.folder)]
+    for source, entry, written in zip(loaded.gather, filled["gather"], recipe.stored["gather"], strict=True):
+        if not isinstance(source, WebSource):
+            kind = "files" if isinstance(source, FilesSource) else "social"
+            entry[kind] = written[kind]
     template = recipe.folder / loaded.prepare.template
     base = [] if loaded.model.from_scratch else _identity(Path(resolve(loaded.model.base, recipe.folder)))
     depends: dict[str, Any] = {
-        "gather": [stored["gather"], files, sites],
-        "clean": stored["clean"],
+        "gather": [filled["gather"], files],
+        "clean": filled["clean"],
         "prepare": [
-            stored["prepare"],
+            filled["prepare"],
             file_hash(template) if template.is_file() else None,
-            [stored["model"], base, loaded.train.objective],
+            [filled["model"], base, loaded.train.objective],
         ],
-        "train": stored["train"],
-        "evaluate": stored["evaluate"],
+        "train": filled["train"],
+        "evaluate": filled["evaluate"],
     }
     prints: dict[str, str] = {}
     before = ""
@@ -160,24 +173,45 @@ def _content(path: Path) -> Any:
 
 
 def _do(run: Run, name: str, print_: str, lock: int) -> float:
-    """Run a stage as a child that shares the lock; what it prints is why it failed."""
+    """Run a stage as a child that shares the lock; what it prints is why it failed.
+
+    It has a process group of its own, so that a terminal's Ctrl-C reaches it through `_words` alone, and once.
+    """
     run.begin(name, print_)
     begin = time.perf_counter()
-    command = [sys.executable, "-m", "steep.stages", str(run.folder), name, str(os.getpid())]
+    # -P: no file of the current folder stands in for a library
+    command = [sys.executable, "-P", "-m", "steep.stages", str(run.folder), name, str(os.getpid())]
     with _held_back(signal.SIGINT):  # until the child can answer it
         child = subprocess.Popen(
-            command, env={**QUIET, **os.environ}, pass_fds=(lock,), stdout=subprocess.PIPE, encoding="utf-8"
+            command,
+            env={**QUIET, **os.environ},
+            pass_fds=(lock,),
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            process_group=0,
         )
-    try:
-        words, _ = child.communicate()
-    except KeyboardInterrupt:
-        child.communicate()  # it got the same signal and saves what it has; a second one ends this wait
-        raise
+    words = _words(child)
     if child.returncode == INTERRUPTED:
         raise KeyboardInterrupt
     if child.returncode:
         raise SteepError(f"the stage {name} {_failure(name, child.returncode, words.strip())}")
     return time.perf_counter() - begin
+
+
+def _words(child: subprocess.Popen[str]) -> str:
+    """What it printed. Each interrupt is handed on: by the first it saves what it has, by a second it ends at once."""
+    interrupted = False
+    while True:
+        try:
+            words, _ = child.communicate()
+            break
+        except KeyboardInterrupt:
+            interrupted = True
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGINT)
+    if interrupted:
+        raise KeyboardInterrupt
+    return words
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class WebSource(Section):
     """A website, crawled politely: robots.txt is obeyed and the pace follows the server's answers."""
 
     web: Addresses
-    """Start addresses."""
+    """Start addresses; one may be a sitemap itself."""
     name: str | None = None
     """What documents of this entry are called in `source`; by default the host name."""
     sitemap: Address | list[Address] = Field(default=[])

@@ -16,9 +16,9 @@ from typing import Any
 
 from steep.errors import RunError
 from steep.plots import Chart, histogram, line_chart
+from steep.runs import STAGES
 from steep.verdict import changes, verdict
 
-STAGES = ("gather", "clean", "prepare", "train", "evaluate")
 FAILURES_SHOWN = 20
 SAMPLES_SHOWN = 8
 REASONS_SHOWN = 5
@@ -103,6 +103,8 @@ def _made(run: Mapping[str, Any], train: Mapping[str, Any] | None) -> dict[str, 
         "Method": lora if options["method"] == "lora" else "all weights" if scratch else "full fine-tuning",
     }
     if train:
+        if train["base_revision"] and not scratch:
+            facts["Base model"] += f", commit {train['base_revision']}"
         share = train["trainable_parameters"] / max(1, train["parameters"])
         facts["Parameters"] = f"{_count(train['parameters'])}, of which {_count(train['trainable_parameters'])} "
         facts["Parameters"] += f"({share:.1%}) trained"

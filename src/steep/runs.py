@@ -1,6 +1,7 @@
 """The run folder: who holds it, what is finished, and what a stage's result depends on.
 
-A stage writes to ``.<stage>.partial`` and is renamed at the end, so whatever bears a stage's name is whole.
+A stage writes to ``.<stage>.partial`` and is renamed at the end, so whatever bears a stage's name is whole. What was
+there before stays until then: a change that fails at an early stage costs no trained model.
 ``run.json`` says from which inputs it came: a fingerprint over the stage's part of the recipe, its input files and the
 stages before.
 """
@@ -13,10 +14,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,12 +43,15 @@ class Run:
         return self.folder / f".{name}.partial"
 
     def begin(self, name: str, print_: str) -> None:
-        """Note from which inputs a stage's work is made, so that an interrupted one can go on."""
+        """Note from which inputs a stage's work is made; interrupted work on the same ones goes on."""
+        if not self.interrupted(name, print_):
+            shutil.rmtree(self.partial(name), ignore_errors=True)
         self.update("begun", name, print_)
         self.partial(name).mkdir(exist_ok=True)
 
     def finish(self, name: str, seconds: float) -> None:
-        """Give a stage's work its name and note it; one without the other is no result."""
+        """Give a stage's work its name, in place of what bore it, and note it; one without the other is no result."""
+        shutil.rmtree(self.stage(name), ignore_errors=True)
         self.partial(name).rename(self.stage(name))
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         print_ = self.read()["begun"][name]
@@ -54,20 +59,29 @@ class Run:
 
     def interrupted(self, name: str, print_: str) -> bool:
         """Whether a stage was begun from these inputs and did not come to its end."""
-        begun = self.read()["begun"].get(name) == print_
-        return begun and self.partial(name).is_dir() and not self.stage(name).is_dir()
+        return self.read()["begun"].get(name) == print_ and self.partial(name).is_dir()
+
+    def unchanged(self, prints: Mapping[str, str]) -> tuple[str, ...]:
+        """The stages whose results were made from these inputs, up to the first that is missing or changed."""
+        finished = self.read()["stages"]
+
+        def is_whole(name: str) -> bool:
+            return finished.get(name, {}).get("fingerprint") == prints[name] and self.stage(name).is_dir()
+
+        return tuple(takewhile(is_whole, STAGES))
 
     def discard(self, names: Sequence[str], *, keep: str | None = None) -> None:
-        """Forget stages and the report on them: what is finished, and what was interrupted except in ``keep``."""
+        """Forget stages and the report on them: what is finished, and what was interrupted except in ``keep``.
+
+        Their folders stay until the stage is done again: without a record they are no results.
+        """
         record = self.read()
         for name in names:
             record["stages"].pop(name, None)
-        self.write(record)  # first the record: a folder without one is no result
-        (self.folder / "report.html").unlink(missing_ok=True)
-        for name in names:
-            shutil.rmtree(self.stage(name), ignore_errors=True)
             if name != keep:
-                shutil.rmtree(self.partial(name), ignore_errors=True)
+                record["begun"].pop(name, None)
+        self.write(record)
+        (self.folder / "report.html").unlink(missing_ok=True)
 
     def read(self) -> dict[str, Any]:
         """``run.json``, or an empty record. Raises RunError where it cannot be read."""

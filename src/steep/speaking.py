@@ -25,9 +25,12 @@ class Decoding:
 
 def answer_prompt(name: str, prompt: str, decoding: Decoding, *, base: bool) -> Iterator[str]:
     """The answer, piece by piece as it is made."""
+    from steep.answers import is_text
     from steep.generation import stream
     from steep.tokens import encode_prompts
 
+    if not is_text(prompt):
+        raise UsageError("the prompt is not valid text: it holds bytes that are not UTF-8")
     model, tokenizer = load(name, base=base)
     (ids,) = encode_prompts([prompt], tokenizer)
     yield from stream(
@@ -47,10 +50,16 @@ def answer_file(name: str, prompts: Path, output: Path, decoding: Decoding, *, b
 
     read_prompts(prompts)  # bad lines are named before a large model is loaded
     model, tokenizer = load(name, base=base)
-    settings = Settings(
-        f"{name} (base)" if base else name, decoding.max_tokens, decoding.temperature, decoding.top_p, decoding.seed
-    )
+    settings = Settings(_identity(name, base), decoding.max_tokens, decoding.temperature, decoding.top_p, decoding.seed)
     return generate_file(model, tokenizer, prompts, output, settings)
+
+
+def _identity(name: str, base: bool) -> str:
+    """A run trained again is another model under the same name."""
+    trained = Run(Path(name)).read()["stages"].get("train")
+    which = ["base"] if base else []
+    which += [f"training {trained['fingerprint']}"] if trained else []
+    return f"{name} ({', '.join(which)})" if which else name
 
 
 def load(name: str, *, base: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -71,12 +80,13 @@ def load(name: str, *, base: bool) -> tuple[PreTrainedModel, PreTrainedTokenizer
     model = recipe_from_stored({**record["recipe"], "gather": [{"files": "any"}]}).model
     place = resolve(model.base, Path(record["folder"]))
     trained = run.need("train")
+    revision = model.revision or run.summary("train")["base_revision"]
     if base and model.from_scratch is not None:
         raise UsageError(f"{name} was trained from scratch: it has no base")
     tokenizer = load_tokenizer(str(next(trained / kind for kind in ("model", "adapter") if (trained / kind).is_dir())))
     if base:
-        return load_model(place, dtype=dtype, revision=model.revision), tokenizer
-    return load_tuned(trained, place, dtype=dtype, revision=model.revision), tokenizer
+        return load_model(place, dtype=dtype, revision=revision), tokenizer
+    return load_tuned(trained, place, dtype=dtype, revision=revision), tokenizer
 
 
 def _check_no_run(folder: Path, base: bool) -> None:

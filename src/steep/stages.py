@@ -6,7 +6,6 @@ kill for lack of memory ends the stage, not the run.
 
 from __future__ import annotations
 
-import errno
 import glob
 import json
 import os
@@ -17,12 +16,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep.config import recipe_from_stored
-from steep.errors import SteepError
+from steep.base import loaded_commit
+from steep.config import recipe_from_stored, secrets_hidden
+from steep.errors import DISK_FULL, INTERRUPTED, SteepError
 from steep.recipe import Recipe
 from steep.runs import Run
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from steep.evaluate import Results
 
 FAILURES_SHOWN = 50
-INTERRUPTED = 130
-NO_SPACE = 2**20
+LITTLE_SPACE = 2**20
+"""Free bytes below which a failed write is taken to have failed for lack of them."""
 OUT_OF_MEMORY = ("OutOfMemoryError", "not enough memory", "can't allocate memory")
 """As torch says it of GPUs and of the CPU."""
 LESS_MEMORY = {
@@ -71,7 +71,9 @@ def gather(stage: Stage) -> None:
     state = stage.work / "state"
 
     def rows() -> Iterator[dict[str, Any]]:
-        found = gather_documents(stage.recipe.gather, folder=stage.folder, state=state, on_failure=failures.append)
+        found = gather_documents(
+            stage.recipe.gather, folder=stage.folder, state=state, on_failure=failures.append, hide=_hide(stage)
+        )
         for document in found:
             words[document.source] += len(document.text.split())
             documents[document.source] += 1
@@ -136,15 +138,18 @@ def train(stage: Stage) -> None:
 
     from steep.train import train_model
 
-    tokenizer = _tokenizer(stage)
-    train_model(
+    tokenizer = _tokenizer(stage, stage.recipe.model.revision)
+    model = _base_model(stage, tokenizer)
+    commit = loaded_commit(stage.recipe.model, stage.folder)  # now: meanwhile another run may fetch a newer one
+    result = train_model(
         pq.read_table(stage.run.need("prepare") / "train.parquet"),
         stage.recipe.train,
-        model=_base_model(stage, tokenizer),
+        model=model,
         tokenizer=tokenizer,
         max_length=stage.recipe.prepare.max_length,
         folder=stage.work,
     )
+    stage.summarise(**asdict(result), base_revision=commit)
 
 
 def evaluate(stage: Stage) -> None:
@@ -154,7 +159,9 @@ def evaluate(stage: Stage) -> None:
     from steep.evaluate import compare_models, evaluate_model
     from steep.models import load_model, load_tuned, resolve
 
-    model, tokenizer = stage.recipe.model, _tokenizer(stage)
+    model = stage.recipe.model
+    revision = model.revision or stage.run.summary("train")["base_revision"]  # what was trained, not what is newest
+    tokenizer = _tokenizer(stage, revision)
     rows = pq.read_table(stage.run.need("prepare") / "test.parquet").to_pylist()
     base, dtype = resolve(model.base, stage.folder), torch.float32
     if torch.cuda.is_available():
@@ -167,8 +174,8 @@ def evaluate(stage: Stage) -> None:
 
     before = None
     if model.from_scratch is None:
-        before = measure(load_model(base, dtype=dtype, revision=model.revision))
-    after = measure(load_tuned(stage.run.need("train"), base, dtype=dtype, revision=model.revision))
+        before = measure(load_model(base, dtype=dtype, revision=revision))
+    after = measure(load_tuned(stage.run.need("train"), base, dtype=dtype, revision=revision))
     comparison = compare_models(before, after)
     (stage.work / "scores.json").write_text(json.dumps(comparison.scores, indent=1, ensure_ascii=False), "utf-8")
     lines = (json.dumps(sample, ensure_ascii=False) + "\n" for sample in comparison.samples)
@@ -183,6 +190,15 @@ BODIES: dict[str, Callable[[Stage], None]] = {
     "train": train,
     "evaluate": evaluate,
 }
+
+
+def _hide(stage: Stage) -> Callable[[str], str]:
+    """Puts names back for the secrets in the addresses of the recipe, as it was written."""
+    addresses: list[str] = []
+    for source in stage.run.read()["recipe"]["gather"]:
+        for value in (source.get("web", []), source.get("sitemap", [])):
+            addresses += [value] if isinstance(value, str) else value
+    return secrets_hidden(addresses)
 
 
 def _new_tokenizer(documents: pa.Table, recipe: Recipe) -> PreTrainedTokenizerBase:
@@ -201,12 +217,12 @@ def _new_tokenizer(documents: pa.Table, recipe: Recipe) -> PreTrainedTokenizerBa
     return train_tokenizer(texts(), shape.vocab_size, shape.max_position_embeddings)
 
 
-def _tokenizer(stage: Stage) -> PreTrainedTokenizerBase:
+def _tokenizer(stage: Stage, revision: str | None) -> PreTrainedTokenizerBase:
     from steep.models import load_tokenizer, resolve
 
     model = stage.recipe.model
     if model.from_scratch is None:
-        return load_tokenizer(resolve(model.base, stage.folder), model.revision)
+        return load_tokenizer(resolve(model.base, stage.folder), revision)
     return load_tokenizer(str(stage.run.need("prepare") / "tokenizer"))
 
 
@@ -241,7 +257,7 @@ def show_examples(folder: Path, count: int, html: Path) -> None:
     examples = pq.read_table(run.need("prepare") / "train.parquet")
     pretrain = stage.recipe.train.objective == "pretrain"
     max_length = None if pretrain else stage.recipe.prepare.max_length
-    preview(examples, _tokenizer(stage), max_length=max_length, count=count, html=html)
+    preview(examples, _tokenizer(stage, stage.recipe.model.revision), max_length=max_length, count=count, html=html)
 
 
 # ------------------------------------------------------------------------------------------------------- the process
@@ -280,9 +296,9 @@ def explain(error: Exception, name: str, folder: Path) -> str | None:
         return str(error)
     if isinstance(error, MemoryError) or any(sign in f"{type(error).__name__} {error}" for sign in OUT_OF_MEMORY):
         return f"out of memory: {LESS_MEMORY[name]}. The same command goes on from here"
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = isinstance(error, OSError) and error.errno in DISK_FULL
     # torch and others say only that a write failed
-    if full or "No space left" in str(error) or shutil.disk_usage(folder).free < NO_SPACE:
+    if full or "No space left" in str(error) or shutil.disk_usage(folder).free < LITTLE_SPACE:
         return f"no space left on the disk of {folder}: free some, and the same command goes on from here"
     return None
 

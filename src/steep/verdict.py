@@ -1,7 +1,7 @@
 """What the scores of a run say, in words: no more than they show.
 
-A measure counts as better or worse by its direction alone. How sure one can be of a difference is another question,
-and the caveat says that it has not been asked yet.
+A measure counts as better or worse by its direction alone, where the figures shown differ at all. How sure one can be
+of a difference is another question, and the caveat says that it has not been asked yet.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Change:
 
     @property
     def direction(self) -> int:
-        """1 up, -1 down, 0 neither or not comparable."""
-        if self.base is None or math.isnan(self.base) or math.isnan(self.tuned):
+        """1 up, -1 down, 0 neither or not comparable. What is shown as equal counts as equal."""
+        if self.base is None or math.isnan(self.base) or math.isnan(self.tuned) or self.unchanged:
             return 0
         return (self.tuned > self.base) - (self.tuned < self.base)
 
@@ -60,6 +60,10 @@ class Change:
     def gain(self) -> int:
         """1 better, -1 worse, 0 neither or not comparable."""
         return -self.direction if self.metric.lower_is_better else self.direction
+
+    @property
+    def unchanged(self) -> bool:
+        return self.before == self.after and not math.isnan(self.tuned)
 
     @property
     def before(self) -> str:
@@ -73,6 +77,8 @@ class Change:
     def difference(self) -> str:
         if self.base is None:
             return ""
+        if self.unchanged:
+            return _fixed(0.0, self._decimals)
         if self.metric.ratio and self.base and math.isfinite(self.base) and math.isfinite(self.tuned):
             return _fixed(100 * (self.tuned - self.base) / abs(self.base), 0, sign="+") + "\u00a0%"
         return _fixed(self.tuned - self.base, self._decimals, sign="+")
@@ -122,6 +128,10 @@ def _headline(compared: Sequence[Change]) -> str:
         return f"Worse than its base model on {every}."
     if not better and not worse:
         return f"No different from its base model on {every}."
+    unchanged = sum(change.unchanged for change in compared)
+    for gained, word in ((better, "Better"), (worse, "Worse")):
+        if gained and gained + unchanged == len(compared):
+            return f"{word} than its base model on {gained} of {every.removeprefix('all ')}, unchanged on {unchanged}."
     return f"Mixed: of {len(compared)} measures, {better} better than the base model, {worse} worse."
 
 

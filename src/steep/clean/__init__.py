@@ -36,7 +36,7 @@ STEPS: dict[str, Callable[[daft.DataFrame, Any], Outcome]] = {
     "language": clean_language,
 }
 
-_REWRITTEN = ("text", "title")
+_REWRITTEN = ("text", "title", "meta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ def clean_documents(documents: daft.DataFrame, steps: Sequence[CleanStep]) -> Cl
 
 def _as_strings(documents: daft.DataFrame) -> daft.DataFrame:
     """A column that holds nothing but nulls has no type of its own."""
-    text, title = (col(column).cast(DataType.string()) for column in _REWRITTEN)
-    return documents.with_columns({"text": fill_null(text, lit("")), "title": title})
+    strings = {column: col(column).cast(DataType.string()) for column in _REWRITTEN}
+    return documents.with_columns({**strings, "text": fill_null(strings["text"], lit(""))})
 
 
 def _judged(documents: daft.DataFrame, name: str) -> daft.DataFrame:
@@ -89,7 +89,7 @@ def _judged(documents: daft.DataFrame, name: str) -> daft.DataFrame:
 
 def _counts(judged: daft.DataFrame, name: str) -> dict[str, Any]:
     differs = [~col(column).eq_null_safe(col(f"{column}_before")) for column in _REWRITTEN]
-    rows = judged.select("cause", (differs[0] | differs[1]).alias("changed")).to_pydict()
+    rows = judged.select("cause", (differs[0] | differs[1] | differs[2]).alias("changed")).to_pydict()
     reasons = Counter(cause for cause in rows["cause"] if cause is not None)
     changed = sum(changed for changed, cause in zip(rows["changed"], rows["cause"], strict=True) if cause is None)
     before = len(rows["cause"])

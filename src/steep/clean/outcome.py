@@ -6,6 +6,7 @@ names the particulars, and a ``cause``, by which the funnel counts.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -27,14 +28,30 @@ class Outcome:
 
 
 def rewritten(documents: daft.DataFrame, text: Callable[[str], str], title: Callable[[str], str]) -> daft.DataFrame:
-    """The documents with each text and title passed through a function; a title that is left empty becomes null."""
+    """The documents with each text and title passed through a function; a title that is left empty becomes null.
+
+    Templates train on ``meta`` too, so its strings are rewritten: of one line as titles are, longer ones as texts.
+    """
 
     def rewrite_title(value: str | None) -> str | None:
         return title(value) or None if value else None
 
-    return documents.with_columns(
-        {"text": on_strings(lambda value: text(value))(col("text")), "title": on_strings(rewrite_title)(col("title"))}
-    )
+    def rewrite_meta(value: str | None) -> str | None:
+        return _with_strings(value, lambda found: text(found) if "\n" in found else title(found)) if value else value
+
+    functions: dict[str, Callable[..., str | None]] = {
+        "text": lambda value: text(value),
+        "title": rewrite_title,
+        "meta": rewrite_meta,
+    }
+    return documents.with_columns({name: on_strings(function)(col(name)) for name, function in functions.items()})
+
+
+def _with_strings(meta: str, rewrite: Callable[[str], str]) -> str:
+    """The JSON object with its top-level strings rewritten; the same characters where none of them changes."""
+    before = json.loads(meta)
+    after = {key: rewrite(value) if isinstance(value, str) else value for key, value in before.items()}
+    return meta if after == before else json.dumps(after, ensure_ascii=False, sort_keys=True)
 
 
 def with_drops(documents: daft.DataFrame, drops: Sequence[Drop | None]) -> daft.DataFrame:

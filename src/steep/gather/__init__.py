@@ -1,15 +1,17 @@
 """gather: fetches text from the sources of a recipe, in the recipe's order.
 
-What cannot be read is reported and left out; only a mistake in the recipe, or nothing at all, is an error.
+What cannot be read is reported and left out; only a mistake in the recipe, or nothing at all, is an error. A document
+with the address, title and text of one before it is left out without a word: overlapping globs would fill the report.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from steep.errors import SourceError
-from steep.gather.paths import matching_files
+from steep.gather.paths import as_text, matching_files
 from steep.recipe import FilesSource, SocialSource, WebSource
 from steep.records import Document, Failure
 
@@ -17,10 +19,22 @@ Source = FilesSource | WebSource | SocialSource
 REASONS_SHOWN = 3
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
 def gather_documents(
-    sources: Sequence[Source], *, folder: Path, state: Path, on_failure: Callable[[Failure], None]
+    sources: Sequence[Source],
+    *,
+    folder: Path,
+    state: Path,
+    on_failure: Callable[[Failure], None],
+    hide: Callable[[str], str] = _as_it_is,
 ) -> Iterator[Document]:
     """Each document once. Paths start at ``folder``; ``state`` keeps what a crash must not lose.
+
+    ``hide`` takes secrets out of addresses and reasons before they leave. ``state`` holds addresses as they are, since
+    a crawl could not go on without them: keep it out of what is finished.
 
     Raises `SourceError` at the end where there was no document at all.
     """
@@ -30,6 +44,7 @@ def gather_documents(
     def note(failure: Failure) -> None:
         nonlocal failed
         failed += 1
+        failure = Failure(failure.source, as_text(hide(failure.where)), as_text(hide(failure.reason)))
         if len(failures) < REASONS_SHOWN:
             failures.append(failure)
         on_failure(failure)
@@ -37,6 +52,8 @@ def gather_documents(
     seen: set[str] = set()
     for source in sources:
         for document in _documents(source, folder, state, note):
+            if document.url:
+                document = replace(document, url=hide(document.url))
             if document.id not in seen:
                 seen.add(document.id)
                 yield document

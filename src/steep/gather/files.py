@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+from steep.errors import SourceError
 from steep.gather.decoding import Unreadable, find_encoding, kind_of, open_text, readable
-from steep.gather.paths import matching_files
-from steep.gather.rows import Report, Rows, csv_rows, jsonl_rows, parquet_rows, row_documents
+from steep.gather.paths import as_text, matching_files
+from steep.gather.rows import NoColumn, Report, Rows, csv_rows, jsonl_rows, parquet_rows, row_documents
 from steep.recipe import FilesSource
 from steep.records import Document, Failure
 
@@ -26,17 +27,26 @@ SHORTEST = 200
 
 
 def file_documents(source: FilesSource, *, folder: Path, on_failure: Callable[[Failure], None]) -> Iterator[Document]:
+    """`SourceError` where no table of the source has the text column: the recipe names the wrong one."""
+    wrong: SourceError | None = None
+    right = False
     for path in matching_files(source.files, folder):
-        name = source.name or path.name
+        name = source.name or as_text(path.name)
 
         def report(where: str, reason: str, *, path: Path = path, name: str = name) -> None:
             on_failure(Failure(name, f"{path}:{where}" if where else str(path), reason))
 
         try:
             with readable(path):
-                yield from _documents(path, source, report)
+                for document in _documents(path, source, report):
+                    right = right or kind_of(path) in TABLES
+                    yield document
         except Unreadable as error:
             report("", str(error))
+            if isinstance(error, NoColumn):
+                wrong = wrong or SourceError(f"{as_text(path)}: {error}")
+    if wrong and not right:
+        raise wrong
 
 
 def _documents(path: Path, source: FilesSource, report: Report) -> Iterator[Document]:
@@ -69,8 +79,9 @@ def _text_documents(path: Path, source: FilesSource, report: Report) -> Iterator
         for part, text in enumerate(texts, 1):
             if not text.strip():
                 continue
-            meta = {"file": path.name} if len(head) <= COLLECTION else {"file": path.name, "part": part}
-            yield Document(text.strip("\n"), source=source.name or path.name, licence=source.licence, meta=meta)
+            file = as_text(path.name)
+            meta = {"file": file} if len(head) <= COLLECTION else {"file": file, "part": part}
+            yield Document(text.strip("\n"), source=source.name or file, licence=source.licence, meta=meta)
 
 
 def _collection(lines: Iterable[str]) -> Iterator[str]:
@@ -93,15 +104,16 @@ def _html_documents(path: Path, source: FilesSource, report: Report) -> Iterator
 
     with open_text(path, source.encoding or find_encoding(path)) as stream:
         page = main_text(stream.read())
+    file = as_text(path.name)
     yield Document(
         page.text,
         title=page.title,
-        source=source.name or path.name,
+        source=source.name or file,
         url=page.url,
         published=page.published,
         owner=page.author,
         licence=page.licence or source.licence,
-        meta={"file": path.name, **page.meta},
+        meta={"file": file, **page.meta},
     )
 
 
@@ -111,13 +123,16 @@ def _row_documents(
     return row_documents(rows(path, source.encoding, report), path, source, report)
 
 
+TABLES: dict[str, Callable[[Path, FilesSource, Report], Iterator[Document]]] = {
+    ".jsonl": partial(_row_documents, jsonl_rows),
+    ".csv": partial(_row_documents, csv_rows),
+    ".tsv": partial(_row_documents, csv_rows),
+    ".parquet": partial(_row_documents, parquet_rows),
+}
 READERS: dict[str, Callable[[Path, FilesSource, Report], Iterator[Document]]] = {
     ".txt": _text_documents,
     ".md": _text_documents,
     ".html": _html_documents,
     ".htm": _html_documents,
-    ".jsonl": partial(_row_documents, jsonl_rows),
-    ".csv": partial(_row_documents, csv_rows),
-    ".tsv": partial(_row_documents, csv_rows),
-    ".parquet": partial(_row_documents, parquet_rows),
+    **TABLES,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +19,11 @@ def matching_files(patterns: str | Sequence[str], folder: Path) -> list[Path]:
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         found.update(dict.fromkeys(_matches(pattern, folder)))
     return list(found)
+
+
+def as_text(name: str | Path) -> str:
+    """The name of a file, which may be any bytes, as text that can be stored: what is not UTF-8 becomes U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", str(name))  # Python's stand-ins for bytes that do not fit
 
 
 def _matches(pattern: str, folder: Path) -> list[Path]:

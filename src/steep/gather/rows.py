@@ -18,9 +18,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from steep.errors import SourceError
 from steep.gather.dates import parse_date
 from steep.gather.decoding import OPENERS, Unreadable, encoding_by_head, find_encoding, kind_of, open_bytes, open_text
+from steep.gather.paths import as_text
 from steep.recipe import FilesSource
 from steep.records import Document
 
@@ -32,6 +32,10 @@ Rows = Iterator[tuple[str, Row]]
 ROWS_WITHOUT_TEXT = 100
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 """Of JSON: half a character outside of the basic plane."""
+
+
+class NoColumn(Unreadable):
+    """A table lacks the text column. Where every table of a source does, the recipe names the wrong one."""
 
 
 def parse_json(text: str) -> Any:
@@ -75,7 +79,10 @@ def csv_rows(path: Path, encoding: str | None, report: Report) -> Rows:
     csv.field_size_limit(sys.maxsize)  # the default refuses texts beyond 128 kB
     with open_text(path, encoding or find_encoding(path), newline="") as lines:
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        columns = next(reader, [])
+        try:
+            columns = next(reader, [])
+        except csv.Error as error:
+            raise Unreadable(f"the header is not a row: {error}") from error
         while True:
             where = f"{reader.line_num + 1}"
             try:
@@ -115,21 +122,25 @@ def _seekable(path: Path) -> BinaryIO:
 
 
 def row_documents(rows: Rows, path: Path, source: FilesSource, report: Report) -> Iterator[Document]:
-    """`SourceError` where none of the first rows has the text column: the recipe names the wrong one."""
-    found, missing, columns = False, 0, list[str]()
+    """`NoColumn` where none of the first rows has the text column."""
+    found, without, columns = False, list[str](), list[str]()
     for where, row in rows:
-        if source.text in row:
-            found = True
-        else:
-            missing, columns = missing + 1, list(row)
-            if missing == ROWS_WITHOUT_TEXT and not found:
+        if source.text not in row and not found:
+            without.append(where)
+            columns = list(row)
+            if len(without) == ROWS_WITHOUT_TEXT:
                 break
+            continue
+        if not found:
+            found = True
+            for earlier in without:
+                report(earlier, f"no column {source.text!r}")
         try:
-            yield _document(row, source, path.name)
+            yield _document(row, source, as_text(path.name))
         except Unreadable as error:
             report(where, str(error))
-    if missing and not found:
-        raise SourceError(f"{path}: {_no_column(source.text, columns)}")
+    if without and not found:
+        raise NoColumn(_no_column(source.text, columns))
 
 
 def _no_column(wanted: str, columns: list[str]) -> str:

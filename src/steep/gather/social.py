@@ -14,7 +14,7 @@ from typing import Any
 
 from steep.gather.dates import parse_date
 from steep.gather.decoding import Unreadable, find_encoding, open_text, readable
-from steep.gather.paths import matching_files
+from steep.gather.paths import as_text, matching_files
 from steep.gather.rows import parse_json
 from steep.recipe import SocialSource
 from steep.records import Document, Failure
@@ -26,7 +26,7 @@ def social_documents(
     source: SocialSource, *, folder: Path, on_failure: Callable[[Failure], None]
 ) -> Iterator[Document]:
     for path in matching_files(source.social, folder):
-        name = source.name or path.name
+        name = source.name or as_text(path.name)
         try:
             with readable(path):
                 items = _items(path)

@@ -50,6 +50,7 @@ from steep.gather.pages import Fetched, Pages
 from steep.gather.walk import Address, Walk, site_of
 
 MAX_SITEMAP = 50 << 20  # unpacked, by the protocol
+NO_SITEMAP = (LxmlError, StopIteration, OSError, EOFError, ValueError)
 LINKS = LinkExtractor(tags=("a", "area"))
 REASONS: dict[type[Exception], str] = {
     DownloadTimeoutError: "no complete answer within {timeout:g} s",
@@ -126,6 +127,9 @@ class Site(scrapy.Spider):  # type: ignore[misc]
 
     def read_page(self, response: Response) -> None:
         asked = response.meta["asked"]
+        if asked in self.plan["addresses"] and _is_sitemap(response):
+            self.read_sitemap(response)
+            return
         html = response.text if isinstance(response, HtmlResponse) else None
         self.pages.add(Fetched(asked, response.url, html))
         self._tell()
@@ -140,12 +144,12 @@ class Site(scrapy.Spider):  # type: ignore[misc]
         return site_of(url) in self.sites and not any(pattern.search(url) for pattern in self.exclude)
 
     def read_sitemap(self, response: Response) -> None:
-        body, asked = response.body, response.meta["asked"]
+        asked = response.meta["asked"]
         try:
-            sitemap = Sitemap(gunzip(body, max_size=MAX_SITEMAP) if gzip_magic_number(response) else body)
+            sitemap = _sitemap(response)
             index = sitemap.type == "sitemapindex"
             urls = [entry["loc"] for entry in sitemap if "loc" in entry]
-        except (LxmlError, StopIteration, OSError, EOFError, ValueError) as error:
+        except NO_SITEMAP as error:
             self._fail(asked, f"not a sitemap: {error}")
             return
         self.walk.found(asked, [Address(url, sitemap=index) for url in urls if self._wanted(url)])
@@ -183,9 +187,10 @@ class Site(scrapy.Spider):  # type: ignore[misc]
             raise AlreadyKnown
 
     def skip_what_is_no_page(self, headers: Any, request: scrapy.Request) -> None:
-        """A film that is named like a page is not downloaded; its headers are enough."""
+        """A film that is named like a page is not downloaded; its headers are enough. A start may be a sitemap."""
         kind = (headers.get("Content-Type") or b"text/html").lower()
-        if request.callback == self.read_page and b"html" not in kind:
+        start = request.meta.get("asked") in self.plan["addresses"]
+        if request.callback == self.read_page and b"html" not in kind and not start:
             raise StopDownload(fail=False)
 
     def heed_crawl_delay(self, robotparser: Any) -> None:
@@ -202,6 +207,18 @@ class Site(scrapy.Spider):  # type: ignore[misc]
             say_why(failure)
             os._exit(1)
         self._fail(response.meta["asked"], f"its links cannot be read: {failure.value}")
+
+
+def _sitemap(response: Response) -> Sitemap:
+    body = response.body
+    return Sitemap(gunzip(body, max_size=MAX_SITEMAP) if gzip_magic_number(response) else body)
+
+
+def _is_sitemap(response: Response) -> bool:
+    try:
+        return _sitemap(response).type in ("urlset", "sitemapindex")
+    except NO_SITEMAP:
+        return False
 
 
 class Redirects:

@@ -54,7 +54,8 @@ def _plan(source: WebSource) -> dict[str, Any]:
 def _crawl(folder: Path, name: str, plan: bytes) -> None:
     with (folder / "crawl.log").open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "steep.gather.spider", str(folder)],
+            # -P: files of the folder that the user is in are no modules
+            [sys.executable, "-P", "-m", "steep.gather.spider", str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from steep.errors import SteepError, UsageError
 from steep.prepare.examples import Example, Maker, count, repeated
 from steep.prepare.split import Sides, group_documents, split_documents
-from steep.prepare.templates import Skipped, Template, document_variables, load_template
+from steep.prepare.templates import Skipped, Template, document_variables, load_template, template_contents
 from steep.records import example_schema
 from steep.terminal import progress
 
@@ -53,7 +53,8 @@ def prepare_examples(
     template = load_template(options, folder)
     rows, repetitions = _distinct(documents.to_pylist(), options.split.sources)
     _check(rows, options, template)
-    rows = [{**row, "group": group} for row, group in zip(rows, group_documents(rows), strict=True)]
+    groups = group_documents(rows, template_contents(rows, template))
+    rows = [{**row, "group": group} for row, group in zip(rows, groups, strict=True)]
     made = _make(rows, Maker(template, tokenizer, None if pretrain else options.max_length))
     examples = [one for one in made if isinstance(one, Example)]
     skipped = [(row, str(one)) for row, one in zip(rows, made, strict=True) if isinstance(one, Skipped)]

@@ -1,9 +1,9 @@
 """Which documents are held out.
 
-Documents that resemble each other (half of their word 5-grams) form a group, and a group lies on one side as a whole:
-a model is not asked about what it was trained on. Groups are ranked by a hash of the seed and their name, so the split
-depends on the ids of the documents and the seed, not on the order of rows, and documents that come later move few
-others.
+Documents that resemble each other (half of their word 5-grams, of the text or of all that the template uses) form a
+group, and a group lies on one side as a whole: a model is not asked about what it was trained on. Groups are ranked by
+a hash of the seed and their name, so the split depends on the ids of the documents and the seed, not on the order of
+rows, and documents that come later move few others.
 """
 
 from __future__ import annotations
@@ -31,16 +31,42 @@ class Sides:
     removed: list[int]
 
 
-def group_documents(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The near-duplicate group of each document; ids must be distinct."""
+def group_documents(rows: Sequence[Mapping[str, Any]], contents: Sequence[str] | None = None) -> list[str]:
+    """The near-duplicate group of each document; ids must be distinct.
+
+    ``contents`` are what examples hold where that is more than the text: those that resemble each other in either are
+    one group. What a template adds to every example is no part of it, or all examples would look alike.
+    """
+    ids = [row["id"] for row in rows]
+    groups = _near_duplicates(ids, [row["text"] for row in rows])
+    return groups if contents is None else _joined(ids, groups, _near_duplicates(ids, contents))
+
+
+def _near_duplicates(ids: Sequence[str], texts: Sequence[str]) -> list[str]:
     import daft
 
     from steep.duplicates import near_duplicate_groups
 
-    documents = daft.from_pydict({name: [row[name] for row in rows] for name in ("id", "text")})
-    groups = near_duplicate_groups(documents, THRESHOLD).to_pydict()
+    groups = near_duplicate_groups(daft.from_pydict({"id": list(ids), "text": list(texts)}), THRESHOLD).to_pydict()
     group_of = dict(zip(groups["id"], groups["group"], strict=True))
-    return [group_of[row["id"]] for row in rows]
+    return [group_of[name] for name in ids]
+
+
+def _joined(ids: Sequence[str], *groupings: Sequence[str]) -> list[str]:
+    """Chains over all groupings; a group is named after its first member, as each of them names its own."""
+    rank = {name: number for number, name in enumerate(ids)}
+    parent = {name: name for name in ids}
+
+    def first(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for grouping in groupings:
+        for name, group in zip(ids, grouping, strict=True):
+            low, high = sorted((first(name), first(group)), key=rank.__getitem__)
+            parent[high] = low
+    return [first(name) for name in ids]
 
 
 def split_documents(sources: Sequence[str], groups: Sequence[str], options: Split) -> Sides:

@@ -14,7 +14,7 @@ empty, the document is skipped: a prompt such as "Write about ." teaches nothing
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,10 @@ _FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError,
 """What rendering raises where a template does with a value what the value cannot do."""
 
 
+FEW = 0.1
+"""Distinct values per document up to which a variable is part of the format."""
+
+
 class Skipped(Exception):
     """A document of which no example can be made; the message is the reason, as it is counted."""
 
@@ -103,6 +107,12 @@ class Template:
     @property
     def has_completion(self) -> bool:
         return "completion" in self.parts
+
+    def takes(self, given: set[str]) -> set[str]:
+        """Which of the variables given are rendered: a field takes the place of one, a default that of none."""
+        written = {name for part in self.parts.values() for name in part.names} - self.fields.keys()
+        defaults = [default for name, default in self.defaults.items() if name not in given | self.fields.keys()]
+        return given & written.union(*(filler.names for filler in (*self.fields.values(), *defaults)))
 
     def check(self, known: set[str], document: str) -> None:
         """Refuse a variable that no document has; ``document`` is the id of the first of them."""
@@ -162,6 +172,21 @@ def document_variables(row: Mapping[str, Any]) -> dict[str, Any]:
     """Every variable of a document: the keys of its ``meta``, and its columns, which win. Some may be empty."""
     columns = {name: value for name, value in row.items() if name != "meta"}
     return {**json.loads(row.get("meta") or "{}"), **columns}
+
+
+def template_contents(rows: Sequence[Mapping[str, Any]], template: Template) -> list[str] | None:
+    """What the template takes from each document, where that includes its ``meta``.
+
+    A variable with few values, such as a system prompt, says nothing about which documents are alike.
+    """
+    variables = [document_variables(row) for row in rows]
+    names = template.takes({name for row in variables for name in row})
+    columns = {name: [str(row[name]) if not is_empty(row.get(name)) else "" for row in variables] for name in names}
+    telling = {name: found for name, found in columns.items() if len(set(found)) > max(1, len(rows) * FEW)}
+    if not telling.keys() - rows[0].keys():
+        return None
+    contents = zip(*(telling[name] for name in sorted(telling)), strict=True)
+    return [" ".join(values).strip() or row["id"] for values, row in zip(contents, rows, strict=True)]
 
 
 def is_empty(value: Any) -> bool:

@@ -1,0 +1,83 @@
+"""What would stop a recipe on this machine, found before any work: missing files, and a model that cannot do as asked.
+
+`steep run` asks here before its first stage, `steep check` before its plan. Only folders, config.json and the headers
+of weights are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from steep import sizes
+from steep.base import Base, find_base
+from steep.config import RecipeFile
+from steep.errors import ModelError, RecipeError, SourceError
+from steep.gather.paths import matching_files
+from steep.located import Keys, Mistake, Place, parse, report
+from steep.recipe import FilesSource, Recipe, WebSource
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What the recipe names and this machine has."""
+
+    files: dict[int, list[Path]]
+    """Of each source in `gather` that is no website, by its index."""
+    base: Base
+
+
+def examine(recipe: RecipeFile) -> Examined:
+    """Raises RecipeError with all that would stop the recipe."""
+    mistakes: list[tuple[Keys, str]] = []
+    found = Examined(_files(recipe, mistakes), _base(recipe, mistakes))
+    if mistakes:
+        raise _located(recipe, mistakes)
+    return found
+
+
+def _located(recipe: RecipeFile, mistakes: Sequence[tuple[Keys, str]]) -> RecipeError:
+    located = parse(recipe.path.read_text("utf-8-sig"), lambda line: Place(line, f"{recipe.path}:{line}"))
+    return report(Mistake(located.place(keys), keys, message) for keys, message in mistakes)
+
+
+def _files(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> dict[int, list[Path]]:
+    found: dict[int, list[Path]] = {}
+    for index, source in enumerate(recipe.recipe.gather):
+        if isinstance(source, WebSource):
+            continue
+        kind, patterns = ("files", source.files) if isinstance(source, FilesSource) else ("social", source.social)
+        try:
+            found[index] = matching_files(patterns, recipe.folder)
+        except SourceError as error:
+            mistakes.append((("gather", index, kind), str(error)))
+    return found
+
+
+def _base(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> Base:
+    try:
+        base = find_base(recipe.recipe.model, recipe.folder)
+    except ModelError as error:
+        mistakes.append((("model", "base"), str(error)))
+        return Base(recipe.recipe.model.base, "", {}, None)
+    mistakes += [*_too_long(recipe.recipe, base), *_no_targets(recipe.recipe, base)]
+    return base
+
+
+def _too_long(recipe: Recipe, base: Base) -> Iterator[tuple[Keys, str]]:
+    positions, length = base.config.get("max_position_embeddings"), recipe.prepare.max_length
+    if positions is not None and length > positions:
+        yield ("prepare", "max_length"), f"{length:,} is above the model's {positions:,} positions: lower it"
+
+
+def _no_targets(recipe: Recipe, base: Base) -> Iterator[tuple[Keys, str]]:
+    targets, keys = recipe.train.lora.target_modules, ("train", "lora", "target_modules")
+    if recipe.train.method != "lora" or targets == "all-linear":
+        return
+    for name in [targets] if isinstance(targets, str) else targets:
+        if name == "lm_head":
+            yield keys, "lm_head gets no adapter: the loss is computed from its weights without it; leave it out"
+        elif base.shape is not None and not any(sizes.adapted(base.shape, [name])):
+            known = ", ".join(linear.name.rpartition(".")[2] for linear in base.shape.linears)
+            yield keys, f"the model has no linear layer {name!r}; it has {known}"
