@@ -376,6 +376,8 @@ def test_a_kill_in_an_early_stage_leaves_nothing_half_done(stage, small_recipe, 
 
 
 def test_each_interrupt_is_handed_on_to_the_stage():
+    # where other tests have used Daft in this process, its handler stands here and lets a read go on
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     script = "trap 'n=$((n+1)); echo $n; [ $n = 2 ] && exit 7' INT; while :; do sleep 0.02; done"
     child = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True, process_group=0)
     timers = [threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)) for after in (0.3, 1.2)]
