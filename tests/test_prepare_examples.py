@@ -14,8 +14,8 @@ import pytest
 from steep.errors import SteepError, UsageError
 from steep.prepare import Prepared, prepare_examples
 from steep.recipe import Prepare
-from steep.records import Document, document_schema, example_schema
-from steep.tokens import IGNORE, encode, encode_prompts
+from steep.records import IGNORE, Document, document_schema, example_schema
+from steep.tokens import encode, encode_prompts
 
 
 def article(number: int, source: str = "site", words: int = 12, **more) -> Document:

@@ -7,8 +7,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from steep.errors import ModelError
+from steep.records import IGNORE
 from steep.speed import loss as module
-from steep.speed.loss import IGNORE, linear_cross_entropy, plain_cross_entropy, use_linear_loss
+from steep.speed.loss import linear_cross_entropy, plain_cross_entropy, use_linear_loss
 
 VOCABULARY = 211
 

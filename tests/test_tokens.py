@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from steep.models import train_tokenizer
-from steep.tokens import IGNORE, encode, encode_prompts, text_ids
+from steep.records import IGNORE
+from steep.tokens import encode, encode_prompts, text_ids
 
 TEXTS = ["Rain fell on the roof.", "The kettle sings", "naïve ☕ 茶", ""]
 

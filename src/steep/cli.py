@@ -175,16 +175,11 @@ def show(
     runs: Runs = Path("runs"),
 ) -> None:
     """Show training examples token by token: trained, masked, special. Runs the stages up to prepare where needed."""
+    from steep.pipeline import Options, run_recipe
     from steep.stages import show_examples
 
-    folder = _quiet_run(recipe, overrides, runs)
+    folder = run_recipe(recipe, overrides or (), runs=runs, options=Options(until="prepare"))
     show_examples(folder, count, html or folder / "examples.html")
-
-
-def _quiet_run(recipe: Path, overrides: list[str] | None, runs: Path) -> Path:
-    from steep.pipeline import Options, run_recipe
-
-    return run_recipe(recipe, overrides or (), runs=runs, options=Options(until="prepare"))
 
 
 @app.command()

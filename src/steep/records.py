@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+IGNORE = -100
+"""Label of a token that is not trained (the ignore_index of torch's cross-entropy)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One text as it was gathered. ``published`` is in UTC; ``meta`` holds whatever else the source said."""

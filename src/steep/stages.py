@@ -1,4 +1,4 @@
-"""What each stage does with its folder: the one module that knows the names of the files in a run.
+"""What each stage does with its folder: the one module that puts the results of stages into files.
 
 A stage runs as a process of its own (``python -m steep.stages FOLDER STAGE``): its memory is free when it ends, and a
 kill for lack of memory ends the stage, not the run.
@@ -116,13 +116,12 @@ def clean(stage: Stage) -> None:
 def prepare(stage: Stage) -> None:
     import pyarrow.parquet as pq
 
-    from steep.models import load_tokenizer, resolve
     from steep.prepare import prepare_examples
 
     model, options = stage.recipe.model, stage.recipe.prepare
     documents = pq.read_table(stage.run.need("clean") / "documents")
     if model.from_scratch is None:
-        tokenizer = load_tokenizer(resolve(model.base, stage.folder), model.revision)
+        tokenizer = _tokenizer(stage, model.revision)
     else:
         tokenizer = _new_tokenizer(documents, stage.recipe)
         tokenizer.save_pretrained(stage.work / "tokenizer")

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from steep.records import IGNORE
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-IGNORE = -100
-"""Label of a token that is not trained (the ignore_index of torch's cross-entropy)."""
 
 
 @dataclass(frozen=True, slots=True)

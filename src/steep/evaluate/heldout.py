@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steep.errors import SteepError
-from steep.tokens import IGNORE, encode
+from steep.records import IGNORE
+from steep.tokens import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

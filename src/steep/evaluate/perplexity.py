@@ -18,8 +18,8 @@ from torch.nn.functional import cross_entropy
 from steep.errors import ModelError
 from steep.evaluate.heldout import HeldOut
 from steep.generation import decode
+from steep.records import IGNORE
 from steep.terminal import progress
-from steep.tokens import IGNORE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

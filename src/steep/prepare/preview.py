@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steep.prepare.examples import special_tokens
+from steep.records import IGNORE
 from steep.terminal import console
-from steep.tokens import IGNORE, Encoded, encode
+from steep.tokens import Encoded, encode
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from steep.errors import ModelError
+from steep.records import IGNORE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-IGNORE = -100
 LOGITS = {"cpu": 2**24, "cuda": 2**28}
 """Largest number of logits at a time: 64 MiB of float32 in a CPU's reach, 1 GiB to keep a GPU busy."""
 
