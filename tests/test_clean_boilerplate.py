@@ -9,7 +9,7 @@ import pytest
 from steep.clean.boilerplate import clean_boilerplate
 from steep.clean.outcome import Outcome
 from steep.errors import UsageError
-from steep.recipe import Boilerplate
+from steep.recipe.clean import Boilerplate
 
 MENU = "Home\nKettles\nMending\nContact us"
 FOOTER = "© Hollow Oak Kettles. All rights reserved.\nSubscribe to the letter."

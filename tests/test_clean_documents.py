@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from steep.clean import Cleaned, clean_documents
-from steep.recipe import CleanStep
+from steep.recipe.clean import CleanStep
 from steep.records import Document, document_schema
 
 ENGLISH = "Rain fell over the harbour while the kettle was singing quietly and nobody at the bench minded the weather."

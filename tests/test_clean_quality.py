@@ -5,7 +5,7 @@ import pytest
 
 from steep.clean.quality import clean_language, clean_length, count_words
 from steep.errors import UsageError
-from steep.recipe import Language, Length
+from steep.recipe.clean import Language, Length
 
 ENGLISH = "The kettle sings on the hob while the rain falls over the harbour."
 GERMAN = "Der Kessel singt auf dem Herd, während der Regen über dem Hafen fällt."

@@ -509,10 +509,10 @@ def test_loading_a_recipe_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> 
     ["https://x.example/feed?key=${KEY}", "https://me:${KEY}@x.example/feed"],
 )
 def test_a_secret_of_an_address_is_put_back_under_its_name(address: str) -> None:
-    hide = secrets_hidden([address], {"KEY": "a b/c"})
+    hide = secrets_hidden([address], environ={"KEY": "a b/c"})
     assert hide("k=a b/c k=a%20b%2Fc k=a%20b/c") == "k=${KEY} k=${KEY} k=${KEY}"
 
 
 def test_a_site_that_is_named_by_a_variable_is_not_hidden() -> None:
-    hide = secrets_hidden(["${SITE}/news"], {"SITE": "https://x.example"})
+    hide = secrets_hidden(["${SITE}/news"], environ={"SITE": "https://x.example"})
     assert hide("https://x.example/news/1") == "https://x.example/news/1"

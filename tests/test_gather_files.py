@@ -20,7 +20,7 @@ import pytest
 from steep.errors import SourceError
 from steep.gather import gather_documents, input_files
 from steep.gather.dates import parse_date
-from steep.recipe import FilesSource
+from steep.recipe.gather import FilesSource
 from steep.records import Document, Failure, document_schema, failure_schema, write_rows
 
 ROWS = [

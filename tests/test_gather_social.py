@@ -12,7 +12,7 @@ import pytest
 
 from steep.gather import gather_documents
 from steep.gather.social import social_documents
-from steep.recipe import SocialSource
+from steep.recipe.gather import SocialSource
 from steep.records import Document, Failure
 
 COMMENT = {"id": "9", "text": "Lovely, says a stranger", "ownerUsername": "stranger"}

@@ -25,7 +25,7 @@ import pytest
 
 from steep.errors import SourceError
 from steep.gather import gather_documents
-from steep.recipe import WebSource
+from steep.recipe.gather import WebSource
 from steep.records import Document, Failure
 
 Answer = tuple[int, dict[str, str], bytes]

@@ -20,13 +20,21 @@ from steep.base import Base
 from steep.config import RecipeFile
 from steep.pipeline import fingerprints
 from steep.preflight import examine
-from steep.recipe import FilesSource, Recipe, WebSource
+from steep.recipe import Recipe
+from steep.recipe.gather import SourceSection, WebSource
 from steep.runs import STAGES, Run
 from steep.sizes import Memory, Shape, Work, trainable_parameters
 
 UNCHANGED = "unchanged"
 UNKNOWN = "known after prepare"
 DONE = "none: trained already"
+KINDS = {
+    "news": "articles of a news API",
+    "feed": "entries of a feed",
+    "apify": "posts of each page, fetched by Apify",
+    "hub": "rows of a data set",
+    "sql": "rows of a data base",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +105,19 @@ def stage_states(recipe: RecipeFile, run: Run) -> dict[str, str]:
 def _sources(recipe: RecipeFile, files: Mapping[int, Sequence[Path]]) -> Iterator[Row]:
     """Shown as written in the recipe, since a value from the environment may be a secret."""
     for index, (source, written) in enumerate(zip(recipe.recipe.gather, recipe.stored["gather"], strict=True)):
-        if isinstance(source, WebSource):
-            yield Row("sources", _joined(written["web"]), f"website: {_limits(source)}")
+        where = _joined(written[source.kind])
+        if source.on_disk:
+            yield Row("sources", where, _found(files[index], source.kind))
         else:
-            kind = "files" if isinstance(source, FilesSource) else "social"
-            yield Row("sources", _joined(written[kind]), _found(files[index], kind))
+            yield Row("sources", where, _limits(source))
 
 
-def _limits(source: WebSource) -> str:
-    limits = f"at most {source.max_pages:,} pages of {source.max_bytes / 1e6:,.0f} MB, {source.timeout:g} s each"
-    return f"{limits}; robots.txt obeyed"
+def _limits(source: SourceSection) -> str:
+    if isinstance(source, WebSource):
+        limits = f"at most {source.max_pages:,} pages of {source.max_bytes / 1e6:,.0f} MB, {source.timeout:g} s each"
+        return f"website: {limits}; robots.txt obeyed"
+    limit = getattr(source, "limit", None)
+    return KINDS[source.kind] + (f": at most {limit:,}" if limit else "")
 
 
 def _found(files: Sequence[Path], kind: str) -> str:

@@ -130,17 +130,27 @@ def _filled(value: Any, keys: Keys, environ: Mapping[str, str], missing: dict[Ke
     return _VARIABLE.sub(fill, value)
 
 
-def secrets_hidden(addresses: Iterable[str], environ: Mapping[str, str] = os.environ) -> Callable[[str], str]:
-    """A function that puts ``${NAME}`` back in place of its value, for what stands in a query or before an ``@``.
+def secrets_hidden(
+    addresses: Iterable[str], secrets: Iterable[str] = (), environ: Mapping[str, str] = os.environ
+) -> Callable[[str], str]:
+    """A function that puts ``${NAME}`` back in place of its value: all of those in ``secrets``, and what stands in a
+    query or before an ``@`` in ``addresses``.
 
-    ``addresses`` are as written. A variable that is the address itself is no secret, and hiding it would hide the site.
+    Both are as written. A variable that is the address itself is no secret, and hiding it would hide the site.
     """
     forms: dict[str, str] = {}
+
+    def hidden(match: re.Match[str]) -> None:
+        if value := environ.get(match["name"] or "", ""):
+            forms.update(dict.fromkeys((value, quote(value), quote(value, safe="")), match[0]))
+
     for address in addresses:
         for match in _VARIABLE.finditer(address):
-            value = environ.get(match["name"] or "", "")
-            if value and ("?" in address[: match.start()] or "@" in address[match.end() :]):
-                forms |= dict.fromkeys((value, quote(value), quote(value, safe="")), match[0])
+            if "?" in address[: match.start()] or "@" in address[match.end() :]:
+                hidden(match)
+    for secret in secrets:
+        for match in _VARIABLE.finditer(secret):
+            hidden(match)
 
     def hide(text: str) -> str:
         for form in sorted(forms, key=len, reverse=True):

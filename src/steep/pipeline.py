@@ -20,7 +20,6 @@ from steep.config import RecipeFile, read_recipe
 from steep.errors import INTERRUPTED, SteepError, UsageError
 from steep.models import resolve
 from steep.preflight import examine
-from steep.recipe import FilesSource, WebSource
 from steep.runs import STAGES, Run, file_hash, fingerprint, hold
 from steep.stages import LESS_MEMORY
 from steep.terminal import QUIET
@@ -138,13 +137,12 @@ def fingerprints(recipe: RecipeFile) -> dict[str, str]:
     filled = loaded.model_dump(mode="json", exclude_none=True)
     files = [[path.name, file_hash(path)] for path in input_files(loaded.gather, folder=recipe.folder)]
     for source, entry, written in zip(loaded.gather, filled["gather"], recipe.stored["gather"], strict=True):
-        if not isinstance(source, WebSource):
-            kind = "files" if isinstance(source, FilesSource) else "social"
-            entry[kind] = written[kind]
+        if source.on_disk:
+            entry[source.kind] = written[source.kind]
     template = recipe.folder / loaded.prepare.template
     base = [] if loaded.model.from_scratch else _identity(Path(resolve(loaded.model.base, recipe.folder)))
     depends: dict[str, Any] = {
-        "gather": [filled["gather"], files],
+        "gather": [filled["gather"], files, loaded.limit],
         "clean": filled["clean"],
         "prepare": [
             filled["prepare"],

@@ -6,6 +6,7 @@ of weights are read.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ from steep import sizes
 from steep.base import Base, find_base
 from steep.config import RecipeFile
 from steep.errors import ModelError, RecipeError, SourceError
-from steep.gather.paths import matching_files
 from steep.located import Keys, Mistake, Place, parse, report
-from steep.recipe import FilesSource, Recipe, WebSource
+from steep.paths import matching_files, on_this_machine
+from steep.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Examined:
     """What the recipe names and this machine has."""
 
     files: dict[int, list[Path]]
-    """Of each source in `gather` that is no website, by its index."""
+    """Of each source in `gather` that reads files, by its index."""
     base: Base
 
 
@@ -45,13 +46,14 @@ def _located(recipe: RecipeFile, mistakes: Sequence[tuple[Keys, str]]) -> Recipe
 def _files(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> dict[int, list[Path]]:
     found: dict[int, list[Path]] = {}
     for index, source in enumerate(recipe.recipe.gather):
-        if isinstance(source, WebSource):
+        if source.credential and not os.environ.get(variable := getattr(source, source.credential)):
+            mistakes.append((("gather", index, source.credential), f"{variable} is not set: export {variable}=…"))
+        if not source.on_disk:
             continue
-        kind, patterns = ("files", source.files) if isinstance(source, FilesSource) else ("social", source.social)
         try:
-            found[index] = matching_files(patterns, recipe.folder)
+            found[index] = matching_files(on_this_machine(source.places), recipe.folder)
         except SourceError as error:
-            mistakes.append((("gather", index, kind), str(error)))
+            mistakes.append((("gather", index, source.kind), str(error)))
     return found
 
 

@@ -14,7 +14,8 @@ from typing import Any, get_args
 from pydantic_core import ErrorDetails
 
 from steep.located import Keys, dotted, shown
-from steep.recipe import SOURCES, Recipe
+from steep.recipe import Recipe
+from steep.recipe.gather import SOURCES
 from steep.section import PATTERNS, OneOf, Section
 
 

@@ -23,7 +23,11 @@ IGNORE = -100
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text as it was gathered. ``published`` is in UTC; ``meta`` holds whatever else the source said."""
+    """One text as it was gathered. Moments are in UTC; ``meta`` holds whatever else the source said.
+
+    ``licence`` is an identifier of `steep.licences` where it is a known one. ``fetched`` is when the text came over the
+    network, ``robots`` what the site's robots.txt said of its address: `allowed` or `no robots.txt`.
+    """
 
     text: str
     title: str | None = None
@@ -32,6 +36,8 @@ class Document:
     published: datetime | None = None
     owner: str | None = None
     licence: str | None = None
+    fetched: datetime | None = None
+    robots: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -50,6 +56,8 @@ class Document:
             "published": self.published.astimezone(UTC) if self.published else None,
             "owner": self.owner,
             "licence": self.licence,
+            "fetched": self.fetched.astimezone(UTC) if self.fetched else None,
+            "robots": self.robots,
             "meta": json.dumps(dict(self.meta), ensure_ascii=False, sort_keys=True, default=str),
         }
 
@@ -79,6 +87,8 @@ def document_schema() -> pa.Schema:
             ("published", pa.timestamp("us", tz="UTC")),
             ("owner", pa.string()),
             ("licence", pa.string()),
+            ("fetched", pa.timestamp("us", tz="UTC")),
+            ("robots", pa.string()),
             ("meta", pa.string()),
         ]
     )

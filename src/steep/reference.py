@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from steep.recipe import SOURCES, Recipe
+from steep.recipe import Recipe
+from steep.recipe.gather import SOURCES
 
 Schema = dict[str, Any]
 

@@ -72,7 +72,12 @@ def gather(stage: Stage) -> None:
 
     def rows() -> Iterator[dict[str, Any]]:
         found = gather_documents(
-            stage.recipe.gather, folder=stage.folder, state=state, on_failure=failures.append, hide=_hide(stage)
+            stage.recipe.gather,
+            folder=stage.folder,
+            state=state,
+            on_failure=failures.append,
+            hide=_hide(stage),
+            limit=stage.recipe.limit,
         )
         for document in found:
             words[document.source] += len(document.text.split())
@@ -192,12 +197,13 @@ BODIES: dict[str, Callable[[Stage], None]] = {
 
 
 def _hide(stage: Stage) -> Callable[[str], str]:
-    """Puts names back for the secrets in the addresses of the recipe, as it was written."""
-    addresses: list[str] = []
-    for source in stage.run.read()["recipe"]["gather"]:
-        for value in (source.get("web", []), source.get("sitemap", [])):
-            addresses += [value] if isinstance(value, str) else value
-    return secrets_hidden(addresses)
+    """Puts names back for the secrets of the recipe's sources, as it was written."""
+    written = stage.run.read()["recipe"]["gather"]
+    values = [value for source in written for value in source.values()]
+    addresses = [inner for value in values for inner in (value if isinstance(value, list) else [value])]
+    secrets = [f"${{{getattr(source, source.credential)}}}" for source in stage.recipe.gather if source.credential]
+    connections = [source["connection"] for source in written if "connection" in source]
+    return secrets_hidden(filter(lambda value: isinstance(value, str), addresses), [*secrets, *connections])
 
 
 def _new_tokenizer(documents: pa.Table, recipe: Recipe) -> PreTrainedTokenizerBase:

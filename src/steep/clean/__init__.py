@@ -22,7 +22,7 @@ from steep.clean.outcome import Drop, Outcome
 from steep.clean.quality import clean_language, clean_length
 from steep.clean.redact import clean_redact
 from steep.clean.text import clean_whitespace
-from steep.recipe import CleanStep
+from steep.recipe.clean import CleanStep
 
 __all__ = ["STEPS", "Cleaned", "clean_documents"]
 

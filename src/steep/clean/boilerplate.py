@@ -23,7 +23,7 @@ from steep.clean.outcome import Outcome, on_strings
 from steep.clean.text import squeeze
 from steep.duplicates import near_duplicate_groups
 from steep.errors import UsageError
-from steep.recipe import Boilerplate
+from steep.recipe.clean import Boilerplate
 
 _OWN_SHARE = 0.2
 _ALIKE = 0.5

@@ -6,7 +6,7 @@ import daft
 
 from steep.clean.outcome import Drop, Outcome, with_drops
 from steep.duplicates import copies
-from steep.recipe import Deduplicate
+from steep.recipe.clean import Deduplicate
 
 
 def clean_deduplicate(documents: daft.DataFrame, options: Deduplicate) -> Outcome:

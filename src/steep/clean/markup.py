@@ -21,7 +21,7 @@ from markdown_it.token import Token
 
 from steep.clean.outcome import Outcome, rewritten
 from steep.clean.text import squeeze
-from steep.recipe import Markup
+from steep.recipe.clean import Markup
 
 # Stands where a template tag was, so that `[text]({{ ... }} "title")` is still a link. No text contains it: Unicode
 # reserves it for use within programs.

@@ -16,7 +16,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from steep.clean.outcome import Drop, Outcome, with_drops
 from steep.errors import UsageError
-from steep.recipe import Language, Length
+from steep.recipe.clean import Language, Length
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
 _LETTER = re.compile(r"[^\W\d_]")

@@ -18,7 +18,7 @@ import phonenumbers
 from phonenumbers import PhoneMetadata, PhoneNumber, ValidationResult
 
 from steep.clean.outcome import Outcome, rewritten
-from steep.recipe import Redact
+from steep.recipe.clean import Redact
 
 _AT = r"(?:@|\s?[\[({<]\s?(?:at|@)\s?[\])}>]\s?)"
 _DOT = r"(?:\.|\s?[\[({<]\s?(?:dot|\.)\s?[\])}>]\s?)"

@@ -12,7 +12,7 @@ import daft
 import ftfy
 
 from steep.clean.outcome import Outcome, rewritten
-from steep.recipe import Whitespace
+from steep.recipe.clean import Whitespace
 
 _REPAIR = ftfy.TextFixerConfig(uncurl_quotes=False, unescape_html=False, normalization="NFC", explain=False)
 _INVISIBLE = re.compile(

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from steep.errors import SourceError
-from steep.gather.paths import as_text, matching_files
-from steep.recipe import FilesSource, SocialSource, WebSource
+from steep.paths import as_text, matching_files, on_this_machine
+from steep.recipe.gather import (
+    ApifySource,
+    FeedSource,
+    FilesSource,
+    HubSource,
+    NewsSource,
+    SocialSource,
+    SourceSection,
+    SqlSource,
+    WebSource,
+)
 from steep.records import Document, Failure
 
-Source = FilesSource | WebSource | SocialSource
 REASONS_SHOWN = 3
 
 
@@ -24,14 +34,17 @@ def _as_it_is(text: str) -> str:
 
 
 def gather_documents(
-    sources: Sequence[Source],
+    sources: Sequence[SourceSection],
     *,
     folder: Path,
     state: Path,
     on_failure: Callable[[Failure], None],
     hide: Callable[[str], str] = _as_it_is,
+    limit: int | None = None,
 ) -> Iterator[Document]:
     """Each document once. Paths start at ``folder``; ``state`` keeps what a crash must not lose.
+
+    ``limit``: at most this many documents of each source, for a first look.
 
     ``hide`` takes secrets out of addresses and reasons before they leave. ``state`` holds addresses as they are, since
     a crawl could not go on without them: keep it out of what is finished.
@@ -51,7 +64,8 @@ def gather_documents(
 
     seen: set[str] = set()
     for source in sources:
-        for document in _documents(source, folder, state, note):
+        asked = source.at_most(limit) if limit else source
+        for document in islice(_documents(asked, folder, state, note), limit):
             if document.url:
                 document = replace(document, url=hide(document.url))
             if document.id not in seen:
@@ -61,28 +75,53 @@ def gather_documents(
         raise SourceError(_nothing(failures, failed))
 
 
-def input_files(sources: Sequence[Source], *, folder: Path) -> list[Path]:
+def input_files(sources: Sequence[SourceSection], *, folder: Path) -> list[Path]:
     """The files on disk that the sources read; `SourceError` where a path or glob matches none."""
     files: dict[Path, None] = {}
     for source in sources:
-        if not isinstance(source, WebSource):
-            patterns = source.files if isinstance(source, FilesSource) else source.social
-            files.update(dict.fromkeys(matching_files(patterns, folder)))
+        if source.on_disk:
+            files.update(dict.fromkeys(matching_files(on_this_machine(source.places), folder)))
     return list(files)
 
 
-def _documents(source: Source, folder: Path, state: Path, on_failure: Callable[[Failure], None]) -> Iterator[Document]:
-    if isinstance(source, FilesSource):
-        from steep.gather.files import file_documents
+def _documents(
+    source: SourceSection, folder: Path, state: Path, on_failure: Callable[[Failure], None]
+) -> Iterator[Document]:
+    """Readers are imported here, since some of them are slow to import."""
+    match source:
+        case FilesSource():
+            from steep.gather.files import file_documents
 
-        return file_documents(source, folder=folder, on_failure=on_failure)
-    if isinstance(source, SocialSource):
-        from steep.gather.social import social_documents
+            return file_documents(source, folder=folder, on_failure=on_failure)
+        case WebSource():
+            from steep.gather.web import web_documents
 
-        return social_documents(source, folder=folder, on_failure=on_failure)
-    from steep.gather.web import web_documents
+            return web_documents(source, state=state, on_failure=on_failure)
+        case NewsSource():
+            from steep.gather.news import news_documents
 
-    return web_documents(source, state=state, on_failure=on_failure)
+            return news_documents(source, state=state, on_failure=on_failure)
+        case FeedSource():
+            from steep.gather.feeds import feed_documents
+
+            return feed_documents(source, state=state, on_failure=on_failure)
+        case SocialSource():
+            from steep.gather.social import social_documents
+
+            return social_documents(source, folder=folder, on_failure=on_failure)
+        case ApifySource():
+            from steep.gather.apify import apify_documents
+
+            return apify_documents(source, state=state, on_failure=on_failure)
+        case HubSource():
+            from steep.gather.hub import hub_documents
+
+            return hub_documents(source, folder=folder, on_failure=on_failure)
+        case SqlSource():
+            from steep.gather.sql import sql_documents
+
+            return sql_documents(source, folder=folder, on_failure=on_failure)
+    raise TypeError(f"no reader for {type(source).__name__}")
 
 
 def _nothing(failures: Sequence[Failure], failed: int) -> str:

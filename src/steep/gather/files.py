@@ -16,9 +16,9 @@ from pathlib import Path
 
 from steep.errors import SourceError
 from steep.gather.decoding import Unreadable, find_encoding, kind_of, open_text, readable
-from steep.gather.paths import as_text, matching_files
 from steep.gather.rows import NoColumn, Report, Rows, csv_rows, jsonl_rows, parquet_rows, row_documents
-from steep.recipe import FilesSource
+from steep.paths import as_text, matching_files
+from steep.recipe.gather import FilesSource
 from steep.records import Document, Failure
 
 COLLECTION = 1_000_000

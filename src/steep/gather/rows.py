@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 
 from steep.gather.dates import parse_date
 from steep.gather.decoding import OPENERS, Unreadable, encoding_by_head, find_encoding, kind_of, open_bytes, open_text
-from steep.gather.paths import as_text
-from steep.recipe import FilesSource
+from steep.paths import as_text
+from steep.recipe.gather import FilesSource
 from steep.records import Document
 
 Row = Mapping[str, Any]

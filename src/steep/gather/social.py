@@ -14,9 +14,9 @@ from typing import Any
 
 from steep.gather.dates import parse_date
 from steep.gather.decoding import Unreadable, find_encoding, open_text, readable
-from steep.gather.paths import as_text, matching_files
 from steep.gather.rows import parse_json
-from steep.recipe import SocialSource
+from steep.paths import as_text, matching_files
+from steep.recipe.gather import SocialSource
 from steep.records import Document, Failure
 
 OWNERS_SHOWN = 5

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from steep.errors import SourceError
 from steep.gather.decoding import Unreadable
 from steep.gather.pages import Fetched, Pages
-from steep.recipe import WebSource
+from steep.recipe.gather import WebSource
 from steep.records import Document, Failure
 from steep.terminal import progress
 

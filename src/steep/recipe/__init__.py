@@ -1,200 +1,43 @@
 """What a recipe may say: one pydantic model per section, in the order of the stages. Nothing heavy is imported here.
 
+The sections `gather` and `clean` are long and have modules of their own.
+
 ``config.load_recipe`` reads a file into a `Recipe`; every mistake is reported with its line. The docstrings and field
 descriptions below are the recipe reference: ``docs/recipe.md`` and ``steep schema`` are made from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
-    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
-    Tag,
     ValidationError,
     model_serializer,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
+from steep.recipe.clean import CleanStep
+from steep.recipe.gather import Source
 from steep.section import (
-    COUNTRY,
-    LANGUAGE,
     RUN_NAME,
-    Address,
-    Addresses,
     Count,
-    Encoding,
     Fraction,
     NoSwitch,
     NotNegative,
     OneOf,
     Positive,
-    RegularExpression,
     Section,
     Share,
+    Text,
     Texts,
     UpToOne,
     Whole,
 )
-
-# ---------------------------------------------------------------------------------------------------------- gather
-
-
-class FilesSource(Section):
-    """Files on disk: txt, md, html, jsonl, csv, tsv, parquet; also compressed as .gz, .xz, .zst."""
-
-    files: Texts
-    """Paths or globs, relative to the recipe's folder."""
-    name: str | None = None
-    """What documents of this entry are called in `source`; by default the file's name."""
-    text: str = "text"
-    """Column that holds the text, in jsonl, csv, tsv and parquet."""
-    title: str = "title"
-    """Column that holds the title, where there is one."""
-    published: str = "published"
-    """Column that holds the date, where there is one; ISO 8601 or RFC 2822, UTC where no zone is given."""
-    url: str = "url"
-    """Column that holds the address, where there is one."""
-    encoding: Encoding | None = None
-    """Of text files; detected where not given."""
-    licence: str | None = None
-    """Licence of these texts, kept with each document."""
-
-
-class WebSource(Section):
-    """A website, crawled politely: robots.txt is obeyed and the pace follows the server's answers."""
-
-    web: Addresses
-    """Start addresses; one may be a sitemap itself."""
-    name: str | None = None
-    """What documents of this entry are called in `source`; by default the host name."""
-    sitemap: Address | list[Address] = Field(default=[])
-    """Addresses of sitemaps whose pages are fetched as well."""
-    max_pages: Count = 500
-    """Stop after this many pages."""
-    include: list[RegularExpression] = Field(default=[])
-    """Regular expressions; an address must match one of them to be kept as a document."""
-    exclude: list[RegularExpression] = Field(default=[])
-    """Regular expressions; an address that matches one is not fetched."""
-    timeout: Positive = 30.0
-    """Seconds after which a page counts as failed."""
-    max_bytes: Count = 10_000_000
-    """Larger pages count as failed."""
-    user_agent: str = "steep (+https://pypi.org/project/steep)"
-    """How the crawler names itself."""
-
-
-class SocialSource(Section):
-    """Apify exports (JSON) of Facebook pages and Instagram: posts of the owner only, never comments."""
-
-    social: Texts
-    """Paths or globs, relative to the recipe's folder."""
-    owner: Texts
-    """Page or user name whose posts are kept; several where the networks know it by different names."""
-    name: str | None = None
-    """What documents of this entry are called in `source`; by default the file's name."""
-
-
-SOURCES: dict[str, type[Section]] = {"files": FilesSource, "web": WebSource, "social": SocialSource}
-
-
-def _kind_of_source(value: Any) -> str | None:
-    if isinstance(value, Mapping):
-        return next((kind for kind in SOURCES if kind in value), None)
-    return next((kind for kind, source in SOURCES.items() if isinstance(value, source)), None)
-
-
-Source = Annotated[
-    Annotated[FilesSource, Tag("files")] | Annotated[WebSource, Tag("web")] | Annotated[SocialSource, Tag("social")],
-    Discriminator(_kind_of_source),
-]
-
-
-# ----------------------------------------------------------------------------------------------------------- clean
-
-
-class Whitespace(Section):
-    """Repairs broken Unicode, normalises line ends, runs of blanks and blank lines."""
-
-
-class Markup(Section):
-    """Removes HTML tags, Markdown link syntax and template debris such as ``{{ … }}`` and ``{% … %}``."""
-
-
-class Boilerplate(Section):
-    """Removes blocks that repeat over many pages of one site: menus, footers, calls to subscribe."""
-
-    min_documents: Annotated[int, Field(ge=2), NoSwitch] = 5
-    """A block is removed when it stands in at least this many documents of its site ..."""
-    min_share: Fraction = 0.1
-    """... and in at least this share of them."""
-    sources: list[str] = Field(default_factory=list)
-    """Look only at documents of these sources, for instance at websites but not at posts; at all if none is named."""
-
-
-class Redact(Section):
-    """Replaces personal data by typed placeholders: ``[EMAIL]``, ``[PHONE]``."""
-
-    short = "kinds"
-
-    kinds: list[Literal["email", "phone"]] = Field(default=["email", "phone"], min_length=1)
-    """What to replace."""
-    region: str = Field(default="US", pattern=COUNTRY)
-    """Country whose national telephone format applies to numbers without a country code."""
-
-
-class Deduplicate(Section):
-    """Drops exact and near duplicates.
-
-    MinHash bands propose pairs; the true Jaccard similarity of their word 5-grams decides.
-    """
-
-    threshold: UpToOne = 0.8
-    """Two documents at least this similar are duplicates; the earliest gathered is kept."""
-
-
-class Length(Section):
-    """Drops documents that are too short or too long."""
-
-    min_words: Annotated[int, Field(ge=0), NoSwitch] = 5
-    """Shorter documents are dropped."""
-    max_words: Count | None = None
-    """Longer documents are dropped."""
-
-    @model_validator(mode="after")
-    def _leaves_something(self) -> Length:
-        if self.max_words is not None and self.max_words < self.min_words:
-            raise ValueError(
-                f"max_words ({self.max_words}) is below min_words ({self.min_words}): nothing would be left"
-            )
-        return self
-
-
-class Language(Section):
-    """Keeps documents in the named languages."""
-
-    short = "keep"
-
-    keep: list[Annotated[str, Field(pattern=LANGUAGE)]] = Field(default=["en"], min_length=1)
-    """ISO 639-1 codes."""
-
-
-class CleanStep(OneOf):
-    """One step of cleaning. Steps run in the order given."""
-
-    whitespace: Whitespace | None = None
-    markup: Markup | None = None
-    boilerplate: Boilerplate | None = None
-    redact: Redact | None = None
-    deduplicate: Deduplicate | None = None
-    length: Length | None = None
-    language: Language | None = None
-
 
 # --------------------------------------------------------------------------------------------------------- prepare
 
@@ -409,6 +252,10 @@ class Recipe(Section):
 
     name: str = Field(pattern=RUN_NAME)
     """Name of the run: its folder is `runs/<name>`."""
+    cluster: Text | None = None
+    """Address of a Ray cluster on which documents are cleaned, such as ray://host:10001; by default this machine."""
+    limit: Count | None = None
+    """At most this many documents of each source: for a first look."""
     gather: list[Source] = Field(min_length=1)
     """Where the text comes from."""
     clean: list[CleanStep] = Field(default_factory=_default_clean)

@@ -21,6 +21,11 @@ def matching_files(patterns: str | Sequence[str], folder: Path) -> list[Path]:
     return list(found)
 
 
+def on_this_machine(patterns: Sequence[str]) -> list[str]:
+    """Those that are no address of an object store."""
+    return [pattern for pattern in patterns if "://" not in pattern]
+
+
 def as_text(name: str | Path) -> str:
     """The name of a file, which may be any bytes, as text that can be stored: what is not UTF-8 becomes U+FFFD."""
     return re.sub("[\ud800-\udfff]", "\ufffd", str(name))  # Python's stand-ins for bytes that do not fit
