@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import random
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import daft
 import pytest
 
-from steep.clean.boilerplate import clean_boilerplate
-from steep.clean.outcome import Outcome
+from steep.clean.boilerplate import learn_boilerplate, strip_step
+from steep.clean.rows import Batch, Facts, Learned
 from steep.errors import UsageError
 from steep.recipe.clean import Boilerplate
 
@@ -30,9 +32,13 @@ def frame(texts: list[str], urls: list[str | None] | None = None, source: str = 
     return daft.from_pydict({"id": ids, "text": texts, "url": urls, "source": [source] * len(texts)})
 
 
-def cleaned(documents: daft.DataFrame, **options: Any) -> tuple[list[str], Outcome]:
-    outcome = clean_boilerplate(documents, Boilerplate(**options))
-    return outcome.documents.to_pydict()["text"], outcome
+def cleaned(documents: daft.DataFrame, **options: Any) -> tuple[list[str], Learned]:
+    with tempfile.TemporaryDirectory() as scratch:
+        learned = learn_boilerplate(documents, Boilerplate(**options), Path(scratch))
+    table = documents.to_arrow()
+    batch = Batch(table["text"].to_pylist(), [None] * len(table), [None] * len(table), Facts(table))
+    strip_step(learned.table, Boilerplate(**options))(batch)
+    return batch.text, learned
 
 
 def test_lines_that_repeat_over_a_site_go_and_are_shown_with_their_counts() -> None:

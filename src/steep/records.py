@@ -108,19 +108,26 @@ def example_schema(*, completion: bool) -> pa.Schema:
     return pa.schema([(name, pa.string()) for name in (*columns, "document_id", "group", "source")])
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, batch: int = 1000) -> int:
-    """Write rows to one Parquet file a batch at a time; returns how many there were."""
+BATCH = 1000
+"""Rows of a row group ..."""
+BATCH_CHARACTERS = 4_000_000
+"""... unless they hold more text than this."""
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
+    """Write rows to one Parquet file in row groups of bounded size; returns how many rows there were."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    count, pending = 0, []
+    count, size, pending = 0, 0, list[Mapping[str, Any]]()
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for row in rows:
             pending.append(row)
             count += 1
-            if len(pending) == batch:
+            size += len(row.get("text") or "")
+            if len(pending) == BATCH or size > BATCH_CHARACTERS:
                 writer.write_table(pa.Table.from_pylist(pending, schema=schema))
-                pending = []
+                pending, size = [], 0
         writer.write_table(pa.Table.from_pylist(pending, schema=schema))
     return count

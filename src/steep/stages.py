@@ -6,7 +6,6 @@ kill for lack of memory ends the stage, not the run.
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import shutil
@@ -98,24 +97,18 @@ def gather(stage: Stage) -> None:
 
 
 def clean(stage: Stage) -> None:
-    import daft
+    from steep.clean import clean_files
 
-    from steep.clean import clean_documents
-
-    found = daft.read_parquet(f"{glob.escape(str(stage.run.need('gather')))}/documents/*.parquet")
-    cleaned = clean_documents(found, stage.recipe.clean)
-    kept = cleaned.kept.to_arrow()
-    _write_table(kept, stage.work / "documents" / "part-0.parquet")
-    _write_table(cleaned.dropped.to_arrow(), stage.work / "dropped" / "part-0.parquet")
-    if not kept.num_rows:
+    gathered = sorted((stage.run.need("gather") / "documents").glob("*.parquet"))
+    cleaned = clean_files(gathered, stage.recipe.clean, folder=stage.folder, work=stage.work)
+    if not cleaned.facts["documents"]:
         last = next(step for step in cleaned.funnel if not step["after"])
         reasons = ", ".join(f"{reason}: {n}" for reason, n in last["reasons"].items())
         raise SteepError(
             f"clean left no document: the step {last['step']} dropped the last {last['dropped']} ({reasons}).\n"
             f"All of them, with their reasons, are in {stage.work / 'dropped'}"
         )
-    words = sum(len(text.as_py().split()) for text in kept["text"])
-    stage.summarise(documents=kept.num_rows, words=words, funnel=cleaned.funnel, evidence=cleaned.evidence)
+    stage.summarise(**cleaned.facts, funnel=cleaned.funnel, evidence=cleaned.evidence)
 
 
 def prepare(stage: Stage) -> None:

@@ -1,42 +1,126 @@
 """clean: documents in, better documents out, and for each that is dropped the step and the reason.
 
-Steps run in the recipe's order over a Daft dataframe. Each is computed before the next begins, because the funnel needs
-its counts and several steps learn from all documents; the price is that the texts are held in memory.
+Steps run in the recipe's order. Most look at one document at a time (`rows`) and are applied together, in one pass over
+the documents. A few have to see all documents first: they begin a new pass with what they learned. Between passes the
+documents lie on disk, so memory does not grow with them.
 """
 
 from __future__ import annotations
 
+import json
+import secrets
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import daft
+import pyarrow as pa
+import pyarrow.parquet as pq
 from daft import DataType, col, lit
-from daft.functions import coalesce, fill_null, when
+from daft.functions import fill_null
 
-from steep.clean.boilerplate import clean_boilerplate
-from steep.clean.duplicates import clean_deduplicate
-from steep.clean.markup import clean_markup
-from steep.clean.outcome import Drop, Outcome
-from steep.clean.quality import clean_language, clean_length
-from steep.clean.redact import clean_redact
-from steep.clean.text import clean_whitespace
+from steep.clean.boilerplate import learn_boilerplate, strip_step
+from steep.clean.parts import frame, parts_of, write_in_parts
+from steep.clean.passes import REWRITTEN, Pass, Tally, run_pass, step_name
+from steep.clean.rows import Drop, Learned, RowStep, judging, rewriting
 from steep.recipe.clean import CleanStep
+from steep.runs import write_atomically
 
-__all__ = ["STEPS", "Cleaned", "clean_documents"]
+__all__ = ["CORPUS_STEPS", "ROW_STEPS", "Cleaned", "clean_documents", "clean_files"]
 
-STEPS: dict[str, Callable[[daft.DataFrame, Any], Outcome]] = {
-    "whitespace": clean_whitespace,
-    "markup": clean_markup,
-    "boilerplate": clean_boilerplate,
-    "redact": clean_redact,
-    "deduplicate": clean_deduplicate,
-    "length": clean_length,
-    "language": clean_language,
+# provisional, until the factories of the steps are there
+
+
+def _old_whitespace(options: Any, folder: Path) -> RowStep:
+    from steep.clean.text import one_line, repair
+
+    return rewriting(repair, one_line)
+
+
+def _old_markup(options: Any, folder: Path) -> RowStep:
+    from steep.clean.markup import plain_text, plain_title
+
+    return rewriting(plain_text, plain_title)
+
+
+def _old_redact(options: Any, folder: Path) -> RowStep:
+    from steep.clean.redact import redact
+
+    region = options.region
+    kinds = tuple(kind for kind in options.kinds if kind in ("email", "phone"))
+    return rewriting(lambda text: redact(text, kinds, region), lambda text: redact(text, kinds, region))
+
+
+def _old_length(options: Any, folder: Path) -> RowStep:
+    from steep.clean.quality import _too_short_or_long, count_words
+
+    return judging(lambda texts: [_too_short_or_long(count_words(text), options) for text in texts])
+
+
+def _old_language(options: Any, folder: Path) -> RowStep:
+    from steep.clean.quality import _check_codes, _foreign
+
+    _check_codes(options.keep)
+    return judging(lambda texts: [_foreign(text, options.keep) for text in texts])
+
+
+def learn_duplicates(documents: daft.DataFrame, options: Any, scratch: Path) -> Learned:
+    from steep.duplicates import copies
+
+    documents = documents.sort("row").collect()
+    rows = documents.to_pydict()
+    found = [(rows["row"][c.row], rows["id"][c.of], c.similarity) for c in copies(documents, options.threshold)]
+    table = pa.table(
+        {
+            "row": pa.array([f[0] for f in found], pa.int64()),
+            "of": pa.array([f[1] for f in found], pa.string()),
+            "similarity": pa.array([f[2] for f in found], pa.float64()),
+        }
+    )
+    return Learned(table, [])
+
+
+def drop_step(learned: pa.Table, options: Any) -> RowStep:
+    drops: dict[int, Drop] = {}
+    for found in learned.to_pylist():
+        if found["similarity"] is None:
+            drops[found["row"]] = Drop(f"duplicate of {found['of']}", "duplicate")
+        else:
+            reason = f"near duplicate of {found['of']} (Jaccard {found['similarity']:.2f})"
+            drops[found["row"]] = Drop(reason, "near duplicate")
+
+    def step(batch: Any) -> None:
+        batch.drops = [drops.get(row) for row in batch.facts["row"]]
+
+    return step
+
+
+ROW_STEPS: dict[str, Callable[[Any, Path], RowStep]] = {
+    "whitespace": _old_whitespace,
+    "markup": _old_markup,
+    "redact": _old_redact,
+    "length": _old_length,
+    "language": _old_language,
 }
+"""Steps that look at one document at a time: from their options and the recipe's folder to a function over a batch."""
 
-_REWRITTEN = ("text", "title", "meta")
+
+class CorpusStep(NamedTuple):
+    """A step that sees all documents first: what it learns of them, and the row step that follows from that."""
+
+    learn: Callable[[daft.DataFrame, Any, Path], Learned]
+    step: Callable[[pa.Table, Any], RowStep]
+
+
+CORPUS_STEPS: dict[str, CorpusStep] = {
+    "boilerplate": CorpusStep(learn_boilerplate, strip_step),
+    "deduplicate": CorpusStep(learn_duplicates, drop_step),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,64 +130,173 @@ class Cleaned:
     ``dropped`` holds the documents as they were before the step that dropped them, with ``step`` and ``reason``.
 
     ``funnel`` holds per step: step, before, after, dropped, changed (of those that stay), reasons (cause -> how many).
-    ``evidence`` holds per step what it learned, e.g. the blocks that ``boilerplate`` removed, with their counts.
+    ``evidence`` holds per step what it learned or found: the blocks that ``boilerplate`` removed with their counts, the
+    largest groups of ``deduplicate``, how much of each kind ``redact`` replaced.
     """
 
     kept: daft.DataFrame
     dropped: daft.DataFrame
     funnel: list[dict[str, Any]]
     evidence: dict[str, list[Mapping[str, Any]]]
+    facts: dict[str, Any]
+    """Of what stays: documents, words, lengths (number of words, from that power of two -> documents)."""
 
 
-def clean_documents(documents: daft.DataFrame, steps: Sequence[CleanStep]) -> Cleaned:
-    kept = _as_strings(documents).collect()
-    columns = kept.column_names
-    nothing = lit(None).cast(DataType.string())
-    dropped = kept.limit(0).with_columns({"step": nothing, "reason": nothing}).collect()
-    funnel: list[dict[str, Any]] = []
+def clean_documents(documents: daft.DataFrame, steps: Sequence[CleanStep], *, folder: Path = Path()) -> Cleaned:
+    """Clean a dataframe; what comes out is held in memory. ``folder``: where relative paths in the steps start."""
+    with tempfile.TemporaryDirectory(prefix="steep-clean-") as work:
+        gathered = Path(work) / "gathered.parquet"
+        write_in_parts(_as_strings(documents), gathered)
+        cleaned = clean_files([gathered], steps, folder=folder, work=Path(work))
+        return Cleaned(
+            cleaned.kept.collect(), cleaned.dropped.collect(), cleaned.funnel, cleaned.evidence, cleaned.facts
+        )
+
+
+def clean_files(paths: Sequence[Path], steps: Sequence[CleanStep], *, folder: Path, work: Path) -> Cleaned:
+    """Clean the documents in Parquet files into ``work``: `documents/`, `dropped/` and, of what was redacted, `redacted/`.
+
+    ``work`` also takes what an interrupted call left, and the next one goes on with; it is removed at the end.
+    """
+    work = work.resolve()
+    parts = parts_of(paths)
+    key = _key(work / "key")
+    tally = Tally()
     evidence: dict[str, list[Mapping[str, Any]]] = {}
-    for name, options in (step.chosen for step in steps):
-        outcome = STEPS[name](kept.with_columns({f"{column}_before": col(column) for column in _REWRITTEN}), options)
-        judged = _judged(outcome.documents, name)
-        funnel.append(_counts(judged, name))
-        evidence.setdefault(name, []).extend(outcome.evidence)
-        kept = judged.where(col("reason").is_null()).select(*columns).collect()
-        dropped = dropped.concat(_as_before(judged, name).select(*dropped.column_names)).collect()
-    return Cleaned(kept, dropped, funnel, {name: found for name, found in evidence.items() if found})
+    runs = _runs(steps)
+    for number, run in enumerate(runs):
+        learned = work / f"learned-{number}.parquet"
+        if run.corpus:
+            name, options = run.corpus
+            found = _learn(name, options, work / f"pass-{number - 1}", learned)
+            evidence.setdefault(step_name(name), []).extend(found)
+        last = number == len(runs) - 1
+        kept = work / ("documents" if last else f"pass-{number}")
+        make = partial(_make, run, learned, folder.resolve(), key)
+        tally.add(run_pass(parts, Pass(number, make, kept, work / "dropped", work / "redacted", last)).as_dict())
+        parts = parts_of(sorted(kept.glob("part-*.parquet")))
+    _tidy(work, len(runs))
+    evidence |= _found(work / "redacted")
+    return Cleaned(
+        frame(work / "documents"),
+        frame(work / "dropped"),
+        _funnel(steps, tally),
+        {name: found for name, found in evidence.items() if found},
+        {
+            "documents": tally.kept,
+            "words": tally.words,
+            "lengths": dict(sorted(tally.lengths.items(), key=lambda item: int(item[0]))),
+        },
+    )
+
+
+Named = tuple[str, Any]
+"""A step's place and name, such as `2.deduplicate`, and its options."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The steps of one pass: first, perhaps, one that has to see all documents, then row steps."""
+
+    corpus: Named | None
+    rows: tuple[Named, ...]
+
+
+def _runs(steps: Sequence[CleanStep]) -> list[_Run]:
+    runs = [_Run(None, ())]
+    for number, (name, options) in enumerate(step.chosen for step in steps):
+        named = (f"{number}.{name}", options)
+        if name in CORPUS_STEPS:
+            runs.append(_Run(named, ()))
+        else:
+            runs[-1] = _Run(runs[-1].corpus, (*runs[-1].rows, named))
+    return runs
+
+
+def _make(run: _Run, learned: Path, folder: Path, key: bytes) -> list[tuple[str, RowStep]]:
+    """The functions of a pass, in the process that will call them."""
+    made: list[tuple[str, RowStep]] = []
+    if run.corpus:
+        name, options = run.corpus
+        made.append((name, CORPUS_STEPS[step_name(name)].step(pq.read_table(learned), options)))
+    for name, options in run.rows:
+        plain = step_name(name)
+        made.append((name, ROW_STEPS[plain](options, folder)))
+    return made
+
+
+def _learn(name: str, options: Any, documents: Path, learned: Path) -> list[Mapping[str, Any]]:
+    """What a corpus step learned; kept, so that an interrupted cleaning does not learn it again."""
+    evidence = learned.with_suffix(".json")
+    if not evidence.exists():
+        scratch = learned.with_suffix("")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        found = CORPUS_STEPS[step_name(name)].learn(frame(documents), options, scratch)
+        pq.write_table(found.table, learned)
+        write_atomically(evidence, json.dumps(found.evidence, ensure_ascii=False))
+        shutil.rmtree(scratch)
+    read: list[Mapping[str, Any]] = json.loads(evidence.read_text("utf-8"))
+    return read
+
+
+def _key(path: Path) -> bytes:
+    """Of the hashes of what is redacted: random, and gone when the cleaning is finished, so that nobody can try numbers."""
+    if not path.exists():
+        write_atomically(path, secrets.token_hex(32))
+    return bytes.fromhex(path.read_text("utf-8"))
+
+
+def _tidy(work: Path, passes: int) -> None:
+    for number in range(passes):
+        shutil.rmtree(work / f"pass-{number}", ignore_errors=True)
+        for file in (work / f"learned-{number}.parquet", work / f"learned-{number}.json"):
+            file.unlink(missing_ok=True)
+    (work / "key").unlink()
+    for tally in (work / "documents").glob(".*.json"):
+        tally.unlink()
+    if not any((work / "dropped").iterdir()):
+        first = min((work / "documents").glob("part-*.parquet"))
+        nothing = pq.read_schema(first).append(pa.field("step", pa.string())).append(pa.field("reason", pa.string()))
+        pq.write_table(nothing.empty_table(), work / "dropped" / "none.parquet")
+
+
+def _found(folder: Path) -> dict[str, list[Mapping[str, Any]]]:
+    """Of each step that has findings: how often each kind occurs, in how many documents, and how many differ."""
+    if not any(folder.iterdir()):
+        return {}
+    kinds = frame(folder).groupby("step", "kind")
+    counted = kinds.agg(
+        col("hash").count().alias("occurrences"),
+        col("id").count_distinct().alias("documents"),
+        col("hash").count_distinct().alias("distinct"),
+    )
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in sorted(counted.to_pylist(), key=lambda row: (row["step"], -row["occurrences"], row["kind"])):
+        found.setdefault(row.pop("step"), []).append(row)
+    return found
 
 
 def _as_strings(documents: daft.DataFrame) -> daft.DataFrame:
     """A column that holds nothing but nulls has no type of its own."""
-    strings = {column: col(column).cast(DataType.string()) for column in _REWRITTEN}
+    strings = {column: col(column).cast(DataType.string()) for column in REWRITTEN}
     return documents.with_columns({**strings, "text": fill_null(strings["text"], lit(""))})
 
 
-def _judged(documents: daft.DataFrame, name: str) -> daft.DataFrame:
-    """With ``reason`` and ``cause``; a text of which nothing is left is dropped, whatever the step."""
-    empty = when(col("text").strip() == "", lit(f"empty after {name}"))
-    for column in Drop._fields:
-        present = column in documents.column_names
-        documents = documents.with_column(column, coalesce(col(column), empty) if present else empty)
-    return documents.collect()
-
-
-def _counts(judged: daft.DataFrame, name: str) -> dict[str, Any]:
-    differs = [~col(column).eq_null_safe(col(f"{column}_before")) for column in _REWRITTEN]
-    rows = judged.select("cause", (differs[0] | differs[1] | differs[2]).alias("changed")).to_pydict()
-    reasons = Counter(cause for cause in rows["cause"] if cause is not None)
-    changed = sum(changed for changed, cause in zip(rows["changed"], rows["cause"], strict=True) if cause is None)
-    before = len(rows["cause"])
-    return {
-        "step": name,
-        "before": before,
-        "after": before - reasons.total(),
-        "dropped": reasons.total(),
-        "changed": changed,
-        "reasons": dict(reasons.most_common()),
-    }
-
-
-def _as_before(judged: daft.DataFrame, name: str) -> daft.DataFrame:
-    """The dropped rows as they were, so that a reader sees what went."""
-    dropped = judged.where(~col("reason").is_null())
-    return dropped.with_columns({"step": lit(name), **{column: col(f"{column}_before") for column in _REWRITTEN}})
+def _funnel(steps: Sequence[CleanStep], tally: Tally) -> list[dict[str, Any]]:
+    funnel: list[dict[str, Any]] = []
+    for number, (name, _) in enumerate(step.chosen for step in steps):
+        key = f"{number}.{name}"
+        reasons = Counter(tally.causes.get(key, {}))
+        before = tally.before[key]
+        funnel.append(
+            {
+                "step": name,
+                "before": before,
+                "after": before - reasons.total(),
+                "dropped": reasons.total(),
+                "changed": tally.changed[key],
+                "reasons": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+            }
+        )
+    return funnel

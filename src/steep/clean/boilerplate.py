@@ -7,19 +7,24 @@ by all of its lines. The price is that the menu of a site on which every page is
 
 A site is the host of the address, or the source where there is none. Refrains that stand on a line of their own look
 like boilerplate to this step: name in ``sources`` where it should look, or raise ``min_share``.
+
+Lines are counted by their 64-bit hashes, since most occur once and only those that repeat are worth their characters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import daft
-from daft import col, lit
-from daft.functions import explode, regexp_split, when
+import pyarrow as pa
+from daft import DataType, col, lit
+from daft.functions import concat, explode, list_distinct, regexp_replace, regexp_split
 
-from steep.clean.outcome import Outcome, on_strings
+from steep.clean.parts import frame
+from steep.clean.rows import Batch, Learned, RowStep
 from steep.clean.text import squeeze
 from steep.duplicates import near_duplicate_groups
 from steep.errors import UsageError
@@ -27,24 +32,42 @@ from steep.recipe.clean import Boilerplate
 
 _OWN_SHARE = 0.2
 _ALIKE = 0.5
+_SCHEMA = pa.schema([("site", pa.string()), ("block", pa.string()), ("documents", pa.int64()), ("of", pa.int64())])
 
 Blocks = Mapping[str, Set[str]]
 
 
-def clean_boilerplate(documents: daft.DataFrame, options: Boilerplate) -> Outcome:
+def learn_boilerplate(documents: daft.DataFrame, options: Boilerplate, scratch: Path) -> Learned:
+    """The blocks of each site: site, block, documents (on how many differing pages), of (such pages of the site)."""
     concerned = col("source").is_in(_known(options.sources, documents)) if options.sources else lit(True)
-    pages = documents.where(concerned).select("id", "text", _site().alias("site")).distinct("id").collect()
-    lines = _lines(pages)
-    repeated = _repeated(lines.select("site", "line", col("id").alias("page")), options)
-    if not repeated:
-        return Outcome(documents)
-    witnesses = near_duplicate_groups(_witnesses(pages, _by_site(repeated)), _ALIKE)
-    counted = lines.join(witnesses, on="id").select("site", "line", col("group").alias("page"))
-    found = _repeated(counted, options)
-    blocks = _by_site(found)
-    strip = on_strings(lambda text, site: _strip(text, blocks.get(site, frozenset())))
-    stripped = when(concerned, strip(col("text"), _site())).otherwise(col("text"))
-    return Outcome(documents.with_column("text", stripped), found)
+    pages = documents.where(concerned).select("id", "text", _site().alias("site"))
+    sites = pages.select("id", "site").collect()
+    lines = _repeating(_lines(pages), options.min_documents)
+    repeated = _repeated(lines, sites, options)
+    found: list[dict[str, Any]] = []
+    if repeated:
+        alike = near_duplicate_groups(_witnesses(pages, _by_site(repeated), scratch), _ALIKE)
+        differing = sites.join(alike, on="id").select("site", col("group").alias("id"))
+        counted = lines.join(alike, on="id").select("site", "line", col("group").alias("id"))
+        found = _repeated(counted, differing, options)
+    return Learned(pa.Table.from_pylist(found, schema=_SCHEMA), found)
+
+
+def strip_step(learned: pa.Table, options: Boilerplate) -> RowStep:
+    """Takes the blocks of its site out of each text."""
+    blocks = _by_site(learned.to_pylist())
+
+    def step(batch: Batch) -> None:
+        if blocks:
+            rows = zip(batch.text, batch.facts["url"], batch.facts["source"], strict=True)
+            batch.text = [
+                _strip(text, blocks.get(_site_of(url, source), frozenset()))
+                if not options.sources or source in options.sources
+                else text
+                for text, url, source in rows
+            ]
+
+    return step
 
 
 def _known(sources: list[str], documents: daft.DataFrame) -> list[str]:
@@ -52,21 +75,30 @@ def _known(sources: list[str], documents: daft.DataFrame) -> list[str]:
     there = documents.select("source").distinct().to_pydict()["source"]
     for name in sources:
         if name not in there:
-            raise UsageError(f"clean: boilerplate: no document is of the source {name!r}; there are {', '.join(there)}")
+            known = ", ".join(sorted(there))
+            raise UsageError(f"clean: boilerplate: no document is of the source {name!r}; there are {known}")
     return sources
 
 
 def _lines(pages: daft.DataFrame) -> daft.DataFrame:
-    """Every line of every page, with the page and its site."""
-    line = explode(regexp_split(col("text"), r"\n+")).alias("line")
-    lines = pages.select("id", "site", line).with_column("line", on_strings(_normal)(col("line")))
-    return lines.where(col("line") != "").collect()
+    """The differing lines of every page, in normal form, with the page and its site."""
+    blanks = regexp_replace(col("text"), r"[^\S\n]+", " ")
+    lines = list_distinct(regexp_split(blanks, r" ?\n[ \n]*")).alias("line")
+    found = pages.select("id", "site", explode(lines).alias("line")).with_column("line", col("line").strip())
+    return found.where(col("line") != "").with_column("key", concat(concat(col("site"), lit("\n")), col("line")).hash())
 
 
-def _repeated(lines: daft.DataFrame, options: Boilerplate) -> list[dict[str, Any]]:
-    """Lines that stand on enough pages of their site: site, block, documents (how many), of (pages of the site)."""
-    sizes = lines.select("site", "page").distinct().groupby("site").agg(col("page").count().alias("of"))
-    counts = lines.distinct().groupby("site", "line").agg(col("page").count().alias("documents"))
+def _repeating(lines: daft.DataFrame, times: int) -> daft.DataFrame:
+    """The lines that stand on so many pages of their site: few of all, so they are held in memory."""
+    counts = lines.groupby("key").agg(col("key").count().alias("pages")).where(col("pages") >= times)
+    often = counts.select("key").collect()
+    return lines.join(often, on="key", how="semi").select("id", "site", "line").collect()
+
+
+def _repeated(lines: daft.DataFrame, pages: daft.DataFrame, options: Boilerplate) -> list[dict[str, Any]]:
+    """Lines that stand on enough of the pages of their site, most frequent first."""
+    sizes = pages.distinct().groupby("site").agg(col("id").count().alias("of"))
+    counts = lines.distinct().groupby("site", "line").agg(col("id").count().alias("documents"))
     enough = (col("documents") >= options.min_documents) & (col("documents") >= options.min_share * col("of"))
     found = counts.join(sizes, on="site").where(enough).select("site", col("line").alias("block"), "documents", "of")
     return sorted(found.to_pylist(), key=lambda block: (block["site"], -block["documents"], block["block"]))
@@ -79,14 +111,17 @@ def _by_site(found: list[dict[str, Any]]) -> Blocks:
     return blocks
 
 
-def _witnesses(pages: daft.DataFrame, repeated: Blocks) -> daft.DataFrame:
-    """Each page reduced to its own words, or whole where it has hardly any."""
+def _witnesses(pages: daft.DataFrame, repeated: Blocks, scratch: Path) -> daft.DataFrame:
+    """Each page reduced to its own words, or whole where it has hardly any; on disk, since it is read several times."""
 
+    @daft.func(return_dtype=DataType.string(), use_process=False)
     def own(text: str, site: str) -> str:
         rare = _strip(text, repeated.get(site, frozenset()))
         return rare if len(rare) >= _OWN_SHARE * len(text) else text
 
-    return pages.select("id", on_strings(own)(col("text"), col("site")).alias("text"))
+    concerned = pages.where(col("site").is_in(list(repeated)))
+    concerned.select("id", own(col("text"), col("site")).alias("text")).write_parquet(scratch / "witnesses")
+    return frame(scratch / "witnesses")
 
 
 def _strip(text: str, blocks: Set[str]) -> str:
@@ -100,7 +135,11 @@ def _normal(line: str) -> str:
 
 
 def _site() -> Any:
-    return on_strings(lambda url, source: _host(url) or source or "")(col("url"), col("source"))
+    return daft.func(_site_of, return_dtype=DataType.string(), use_process=False)(col("url"), col("source"))
+
+
+def _site_of(url: str | None, source: str | None) -> str:
+    return _host(url) or source or ""
 
 
 def _host(url: str | None) -> str | None:

@@ -1,17 +1,20 @@
-"""Steps that look at one document at a time, and how a run of them is applied to a batch.
+"""Steps that look at one document at a time, and what a batch of documents is to them.
 
-Such a step is a function over a batch: columns in, changed columns out, row for row. So a step may work on all texts
-of the batch at once, and a run of steps needs one pass over the documents, in as many processes as there are cores.
+Such a step is a function over a batch: it changes columns, row for row. So a step may work on all texts of the batch at
+once, and a run of steps needs one pass over the documents, in as many processes as there are cores.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-Finding = Mapping[str, Any]
+import pyarrow as pa
+
+Finding = Mapping[str, str]
+"""What a step wants on record of a document: its ``kind`` and a ``hash`` of what was found."""
 
 
 class Drop(NamedTuple):
@@ -19,6 +22,25 @@ class Drop(NamedTuple):
 
     reason: str
     cause: str
+
+
+class Facts(Mapping[str, Sequence[Any]]):
+    """Columns of a table as Python lists, each made when it is first asked for."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self._lists: dict[str, list[Any]] = {}
+
+    def __getitem__(self, name: str) -> Sequence[Any]:
+        if name not in self._lists:
+            self._lists[name] = self.table[name].to_pylist()
+        return self._lists[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.table.column_names)
+
+    def __len__(self) -> int:
+        return len(self.table.column_names)
 
 
 @dataclass(slots=True)
@@ -30,22 +52,30 @@ class Batch:
     meta: list[str | None]
     """JSON objects."""
     facts: Mapping[str, Sequence[Any]]
-    """The other columns (id, source, url, licence, published ...), which no step changes."""
-    drops: list[Drop | None]
-    """One for each row; set by the step, null where a row stays."""
+    """The other columns (id, source, url, licence, published, row), which no step changes."""
+    drops: list[Drop | None] = field(default_factory=list)
+    """Set by a step, one for each row, None where it stays; empty where the step drops nothing."""
     findings: list[list[Finding]] = field(default_factory=list)
-    """Of each row what the step wants on record, such as what was redacted; empty where it records nothing."""
+    """Set by a step, one list for each row; empty where the step has nothing on record."""
 
     def __len__(self) -> int:
         return len(self.text)
 
 
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a step that sees all documents learned: a table from which its row step is made, and what a reader is shown."""
+
+    table: pa.Table
+    evidence: list[dict[str, Any]]
+
+
 RowStep = Callable[[Batch], None]
-"""Changes a batch in place: its texts, titles and meta, or its drops."""
+"""Changes a batch in place: it gives it new columns `text`, `title` and `meta`, or sets its `drops`."""
 
 
 def rewriting(text: Callable[[str], str], title: Callable[[str], str]) -> RowStep:
-    """A step that passes each text and title through a function; a title that is left empty becomes null.
+    """A step that passes each text and title through a function; a title that is left empty becomes None.
 
     Templates train on ``meta`` too, so its strings are rewritten: of one line as titles are, longer ones as texts.
     """

@@ -96,7 +96,7 @@ class WebSource(SourceSection):
     exclude: list[RegularExpression] = Field(default=[])
     """Regular expressions; an address that matches one is not fetched."""
     render: Literal["never", "auto", "always"] = "never"
-    """`auto` opens a page in Chromium when its main text is missing without JavaScript; needs `pip install steep[web]`."""
+    """`auto` opens a page in Chromium if its main text is missing without JavaScript; needs `pip install steep[web]`."""
     pdf: bool = False
     """Fetch PDF files that pages of the site link to, too, and take their text."""
     timeout: Positive = 30.0
@@ -148,6 +148,8 @@ class NewsSource(SourceSection):
     """Of the service; https:// needs a paid plan."""
     timeout: Positive = 30.0
     """Seconds after which a request counts as failed."""
+    user_agent: str = USER_AGENT
+    """How the reader of the articles' pages names itself."""
     licence: str | None = None
     """Licence of these texts, kept with each document."""
 
