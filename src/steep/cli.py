@@ -31,6 +31,8 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. train.epochs=1.", show_default=False),
 ]
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many documents of each source: for a first look.")]
+Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster to clean on; `local` starts one here.")]
 
 
 def main() -> None:
@@ -84,12 +86,20 @@ def run(
     start: Annotated[StageName | None, typer.Option("--from", help="Run this stage and those after it again.")] = None,
     until: Annotated[StageName, typer.Option(help="Stop after this stage.")] = "evaluate",
     force: Annotated[bool, typer.Option("--force", help="Run every stage again.")] = False,
+    limit: Limit = None,
+    ray: Ray = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Run a recipe from its sources to the report. Unchanged stages are skipped."""
     from steep.pipeline import Options
 
-    _run(recipe, overrides, Options(start, until, force), runs)
+    _run(recipe, _with(overrides, limit, ray), Options(start, until, force), runs)
+
+
+def _with(overrides: list[str] | None, limit: int | None, ray: str | None) -> list[str]:
+    """Options that are only a shorter way to say an override."""
+    short = {"limit": limit, "cluster": ray}
+    return [*(overrides or ()), *(f"{key}={value}" for key, value in short.items() if value is not None)]
 
 
 def _run(recipe: Path, overrides: list[str] | None, options: Any, runs: Path, command: str | None = None) -> None:
@@ -112,10 +122,16 @@ def _run(recipe: Path, overrides: list[str] | None, options: Any, runs: Path, co
 
 
 def _stage_command(name: StageName, help_: str) -> Callable[..., None]:
-    def command(recipe: RecipePath, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
+    def command(
+        recipe: RecipePath,
+        overrides: Overrides = None,
+        limit: Limit = None,
+        ray: Ray = None,
+        runs: Runs = Path("runs"),
+    ) -> None:
         from steep.pipeline import Options
 
-        _run(recipe, overrides, Options(name, name), runs)
+        _run(recipe, _with(overrides, limit, ray), Options(name, name), runs)
 
     command.__doc__ = help_
     return command
@@ -123,12 +139,39 @@ def _stage_command(name: StageName, help_: str) -> Callable[..., None]:
 
 for _name, _help in {
     "gather": "Fetch the text of a recipe's sources.",
-    "clean": "Clean what was gathered.",
     "prepare": "Make training and test examples of what was cleaned.",
     "train": "Train on what was prepared; goes on from the last checkpoint where it was interrupted.",
     "evaluate": "Measure the base model and the trained one on the held-out examples.",
 }.items():
     app.command(_name)(_stage_command(_name, f"{_help} This stage alone; those before it must be finished."))  # type: ignore[arg-type]
+
+
+@app.command()
+def clean(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    explain: Annotated[
+        str | None, typer.Option(help="Show what each step did to one document: its id or its address.")
+    ] = None,
+    limit: Limit = None,
+    ray: Ray = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Clean what was gathered."""
+    from steep.pipeline import Options
+
+    words = _with(overrides, limit, ray)
+    if explain is None:
+        _run(recipe, words, Options("clean", "clean"), runs)
+        return
+    from steep.config import read_recipe
+    from steep.explain import explain as explained
+    from steep.explain import print_changes
+    from steep.runs import Run
+    from steep.terminal import console
+
+    read = read_recipe(recipe, words)
+    print_changes(explained(Run(runs / read.recipe.name), read.recipe, read.folder, explain), console())
 
 
 @app.command()
@@ -180,6 +223,21 @@ def show(
 
     folder = run_recipe(recipe, overrides or (), runs=runs, options=Options(until="prepare"))
     show_examples(folder, count, html or folder / "examples.html")
+
+
+@app.command()
+def view(
+    path: Annotated[
+        Path, typer.Argument(help="A run's folder, a stage's (runs/NAME/clean), or a Parquet file.", show_default=False)
+    ],
+    dropped: Annotated[bool, typer.Option("--dropped", help="What cleaning dropped, with the reasons.")] = False,
+) -> None:
+    """Page through the documents that a stage left; into a pipe, print them all."""
+    from steep.terminal import console
+    from steep.view import is_terminal, open_shelf, page, show_all
+
+    shelf = open_shelf(path, dropped=dropped)
+    (page if is_terminal() else show_all)(shelf, console())
 
 
 @app.command()

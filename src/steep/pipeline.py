@@ -75,6 +75,8 @@ def run_recipe(
     command = command or _command(recipe, overrides, Path(runs))
     with hold(run) as lock:
         todo = _todo(run, recipe, options)
+        if recipe.recipe.limit and "gather" in todo:
+            _keep_whole(run)
         if todo:
             _open(run, recipe, todo, options)
             run.write(run.read() | {"overrides": list(overrides), "command": command})
@@ -87,6 +89,17 @@ def run_recipe(
         if not (run.folder / "report.html").exists():
             _report(run)
     return run.folder
+
+
+def _keep_whole(run: Run) -> None:
+    """A first look must not cost what was gathered in full. Raises UsageError."""
+    record = run.read()
+    if "gather" in record["stages"] and "limit" not in record["recipe"]:
+        name = f"{record['name']}-look"
+        raise UsageError(
+            f"{run.folder} holds all that was gathered, and a limit would replace it: give the look a run of its own, "
+            f"name={name}"
+        )
 
 
 def _todo(run: Run, recipe: RecipeFile, options: Options) -> dict[str, str]:

@@ -7,6 +7,7 @@ kill for lack of memory ends the stage, not the run.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -180,6 +181,8 @@ def evaluate(stage: Stage) -> None:
     stage.summarise(documents=len(rows))
 
 
+ON_CLUSTER = ("clean", "prepare")
+"""Stages whose dataframes a Ray cluster can work on."""
 BODIES: dict[str, Callable[[Stage], None]] = {
     "gather": gather,
     "clean": clean,
@@ -187,6 +190,21 @@ BODIES: dict[str, Callable[[Stage], None]] = {
     "train": train,
     "evaluate": evaluate,
 }
+
+
+def _join(address: str) -> None:
+    """Let Daft work on a Ray cluster. Raises SteepError where that cannot be reached."""
+    import daft
+
+    try:
+        import ray
+    except ImportError:
+        raise SteepError("`cluster` needs Ray: pip install 'steep[ray]'") from None
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
+        raise SteepError(f"no Ray cluster answers at {address!r} ({error}): start it, or leave out `cluster`") from None
+    daft.set_runner_ray(noop_if_initialized=True)
 
 
 def _hide(stage: Stage) -> Callable[[str], str]:
@@ -266,6 +284,8 @@ def run_stage(run: Run, name: str) -> None:
     begin = time.perf_counter()
     record = run.read()
     stage = Stage(run, recipe_from_stored(record["recipe"]), Path(record["folder"]), run.partial(name))
+    if stage.recipe.cluster and name in ON_CLUSTER:
+        _join(stage.recipe.cluster)
     BODIES[name](stage)
     run.finish(name, time.perf_counter() - begin)
 

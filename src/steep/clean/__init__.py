@@ -31,6 +31,9 @@ from steep.clean.rows import Drop, Learned, RowStep, judging, rewriting
 from steep.recipe.clean import CleanStep
 from steep.runs import write_atomically
 
+LEARNED = "learned"
+"""Folder of what the steps learned that see all documents first, a Parquet file for each."""
+
 __all__ = ["CORPUS_STEPS", "ROW_STEPS", "Cleaned", "clean_documents", "clean_files"]
 
 # provisional, until the factories of the steps are there
@@ -154,7 +157,7 @@ def clean_documents(documents: daft.DataFrame, steps: Sequence[CleanStep], *, fo
 
 
 def clean_files(paths: Sequence[Path], steps: Sequence[CleanStep], *, folder: Path, work: Path) -> Cleaned:
-    """Clean the documents in Parquet files into ``work``: `documents/`, `dropped/` and, of what was redacted, `redacted/`.
+    """Clean the documents in Parquet files into the folders `documents`, `dropped` and `redacted` of ``work``.
 
     ``work`` also takes what an interrupted call left, and the next one goes on with; it is removed at the end.
     """
@@ -165,14 +168,13 @@ def clean_files(paths: Sequence[Path], steps: Sequence[CleanStep], *, folder: Pa
     evidence: dict[str, list[Mapping[str, Any]]] = {}
     runs = _runs(steps)
     for number, run in enumerate(runs):
-        learned = work / f"learned-{number}.parquet"
         if run.corpus:
             name, options = run.corpus
-            found = _learn(name, options, work / f"pass-{number - 1}", learned)
+            found = _learn(name, options, work / f"pass-{number - 1}", work / LEARNED)
             evidence.setdefault(step_name(name), []).extend(found)
         last = number == len(runs) - 1
         kept = work / ("documents" if last else f"pass-{number}")
-        make = partial(_make, run, learned, folder.resolve(), key)
+        make = partial(_make, run, work / LEARNED, folder.resolve(), key)
         tally.add(run_pass(parts, Pass(number, make, kept, work / "dropped", work / "redacted", last)).as_dict())
         parts = parts_of(sorted(kept.glob("part-*.parquet")))
     _tidy(work, len(runs))
@@ -188,6 +190,12 @@ def clean_files(paths: Sequence[Path], steps: Sequence[CleanStep], *, folder: Pa
             "lengths": dict(sorted(tally.lengths.items(), key=lambda item: int(item[0]))),
         },
     )
+
+
+def step_functions(steps: Sequence[CleanStep], *, folder: Path, work: Path) -> list[tuple[str, RowStep]]:
+    """The steps of a finished cleaning in ``work`` as functions over a batch, with what they learned then."""
+    made = [step for run in _runs(steps) for step in _make(run, work / LEARNED, folder.resolve(), bytes(32))]
+    return [(step_name(name), step) for name, step in made]
 
 
 Named = tuple[str, Any]
@@ -218,7 +226,7 @@ def _make(run: _Run, learned: Path, folder: Path, key: bytes) -> list[tuple[str,
     made: list[tuple[str, RowStep]] = []
     if run.corpus:
         name, options = run.corpus
-        made.append((name, CORPUS_STEPS[step_name(name)].step(pq.read_table(learned), options)))
+        made.append((name, CORPUS_STEPS[step_name(name)].step(pq.read_table(learned / f"{name}.parquet"), options)))
     for name, options in run.rows:
         plain = step_name(name)
         made.append((name, ROW_STEPS[plain](options, folder)))
@@ -227,13 +235,13 @@ def _make(run: _Run, learned: Path, folder: Path, key: bytes) -> list[tuple[str,
 
 def _learn(name: str, options: Any, documents: Path, learned: Path) -> list[Mapping[str, Any]]:
     """What a corpus step learned; kept, so that an interrupted cleaning does not learn it again."""
-    evidence = learned.with_suffix(".json")
+    evidence = learned / f"{name}.json"
     if not evidence.exists():
-        scratch = learned.with_suffix("")
+        scratch = learned / f"{name}.scratch"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         found = CORPUS_STEPS[step_name(name)].learn(frame(documents), options, scratch)
-        pq.write_table(found.table, learned)
+        pq.write_table(found.table, learned / f"{name}.parquet")
         write_atomically(evidence, json.dumps(found.evidence, ensure_ascii=False))
         shutil.rmtree(scratch)
     read: list[Mapping[str, Any]] = json.loads(evidence.read_text("utf-8"))
@@ -241,7 +249,7 @@ def _learn(name: str, options: Any, documents: Path, learned: Path) -> list[Mapp
 
 
 def _key(path: Path) -> bytes:
-    """Of the hashes of what is redacted: random, and gone when the cleaning is finished, so that nobody can try numbers."""
+    """Of the hashes of what is redacted: random, and gone when all is clean, so that nobody can try all numbers."""
     if not path.exists():
         write_atomically(path, secrets.token_hex(32))
     return bytes.fromhex(path.read_text("utf-8"))
@@ -250,11 +258,8 @@ def _key(path: Path) -> bytes:
 def _tidy(work: Path, passes: int) -> None:
     for number in range(passes):
         shutil.rmtree(work / f"pass-{number}", ignore_errors=True)
-        for file in (work / f"learned-{number}.parquet", work / f"learned-{number}.json"):
-            file.unlink(missing_ok=True)
-    (work / "key").unlink()
-    for tally in (work / "documents").glob(".*.json"):
-        tally.unlink()
+    for file in (work / "key", *(work / LEARNED).glob("*.json"), *(work / "documents").glob(".*.json")):
+        file.unlink()
     if not any((work / "dropped").iterdir()):
         first = min((work / "documents").glob("part-*.parquet"))
         nothing = pq.read_schema(first).append(pa.field("step", pa.string())).append(pa.field("reason", pa.string()))

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import daft
 import pyarrow as pa
 from daft import DataType, col, lit
-from daft.functions import concat, explode, list_distinct, regexp_replace, regexp_split
+from daft.functions import coalesce, concat, explode, list_distinct, regexp_replace, regexp_split
 
 from steep.clean.parts import frame
 from steep.clean.rows import Batch, Learned, RowStep
@@ -39,17 +39,18 @@ Blocks = Mapping[str, Set[str]]
 
 def learn_boilerplate(documents: daft.DataFrame, options: Boilerplate, scratch: Path) -> Learned:
     """The blocks of each site: site, block, documents (on how many differing pages), of (such pages of the site)."""
-    concerned = col("source").is_in(_known(options.sources, documents)) if options.sources else lit(True)
-    pages = documents.where(concerned).select("id", "text", _site().alias("site"))
+    wanted = col("source").is_in(_known(options.sources, documents)) if options.sources else lit(True)
+    pages = documents.where(wanted).select("id", "text", _site().alias("site"))
     sites = pages.select("id", "site").collect()
     lines = _repeating(_lines(pages), options.min_documents)
     repeated = _repeated(lines, sites, options)
     found: list[dict[str, Any]] = []
     if repeated:
-        alike = near_duplicate_groups(_witnesses(pages, _by_site(repeated), scratch), _ALIKE)
-        differing = sites.join(alike, on="id").select("site", col("group").alias("id"))
+        concerned = pages.join(lines.select("id").distinct(), on="id", how="semi")
+        alike = near_duplicate_groups(_witnesses(concerned, _by_site(repeated), scratch), _ALIKE)
+        differing = sites.join(alike, on="id", how="left").with_column("id", coalesce(col("group"), col("id")))
         counted = lines.join(alike, on="id").select("site", "line", col("group").alias("id"))
-        found = _repeated(counted, differing, options)
+        found = _repeated(counted, differing.select("id", "site"), options)
     return Learned(pa.Table.from_pylist(found, schema=_SCHEMA), found)
 
 
@@ -119,8 +120,7 @@ def _witnesses(pages: daft.DataFrame, repeated: Blocks, scratch: Path) -> daft.D
         rare = _strip(text, repeated.get(site, frozenset()))
         return rare if len(rare) >= _OWN_SHARE * len(text) else text
 
-    concerned = pages.where(col("site").is_in(list(repeated)))
-    concerned.select("id", own(col("text"), col("site")).alias("text")).write_parquet(scratch / "witnesses")
+    pages.select("id", own(col("text"), col("site")).alias("text")).write_parquet(scratch / "witnesses")
     return frame(scratch / "witnesses")
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 PART = 16 * 2**20
-"""Bytes of a part, uncompressed. Python's strings and their changed copies take some ten times as much while at work."""
+"""Bytes of a part, uncompressed. While at work, Python's strings and their changed copies take several times that."""
 ROW = "row"
 """Column that holds a document's place among all; the results have it no more."""
 

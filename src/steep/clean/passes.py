@@ -117,7 +117,8 @@ def cores() -> int:
     if on_ray():
         import ray
 
-        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return max(1, int(resources.get("CPU", 1)))
     return len(os.sched_getaffinity(0))
 
 
@@ -129,7 +130,7 @@ class _Worker:
         self.todo = todo
         self._steps: Sequence[tuple[str, RowStep]] | None = None
 
-    @daft.method.batch(return_dtype=DataType.string(), batch_size=1)
+    @daft.method.batch(return_dtype=DataType.string(), batch_size=1)  # type: ignore[untyped-decorator]
     def some(self, indices: daft.Series) -> list[str]:
         return [self.one(index) for index in indices.to_pylist()]
 
@@ -241,8 +242,12 @@ def _differs(batch: Batch, before: Batch, number: int) -> bool:
 
 
 def _taken(batch: Batch, rows: Sequence[int]) -> Batch:
-    taken = [[column[row] for row in rows] for column in (batch.text, batch.title, batch.meta)]
-    return Batch(*taken, Facts(_facts(batch).take(pa.array(rows, pa.int64()))))
+    return Batch(
+        [batch.text[row] for row in rows],
+        [batch.title[row] for row in rows],
+        [batch.meta[row] for row in rows],
+        Facts(_facts(batch).take(pa.array(rows, pa.int64()))),
+    )
 
 
 def _facts(batch: Batch) -> pa.Table:
