@@ -25,9 +25,19 @@ from daft import DataType, col, lit
 from daft.functions import fill_null
 
 from steep.clean.boilerplate import learn_boilerplate, strip_step
+from steep.clean.decontaminate import decontaminate_step
+from steep.clean.description import sampled_languages
+from steep.clean.function import function_step
+from steep.clean.language import language_step
+from steep.clean.length import length_step
+from steep.clean.licences import licences_step
+from steep.clean.markup import markup_step
 from steep.clean.parts import frame, parts_of, write_in_parts
 from steep.clean.passes import REWRITTEN, Pass, Tally, run_pass, step_name
-from steep.clean.rows import Drop, Learned, RowStep, judging, rewriting
+from steep.clean.quality import quality_step
+from steep.clean.redact import redact_step
+from steep.clean.rows import Drop, Learned, RowStep
+from steep.clean.text import lowercase_step, replace_step, whitespace_step
 from steep.recipe.clean import CleanStep
 from steep.runs import write_atomically
 
@@ -36,40 +46,7 @@ LEARNED = "learned"
 
 __all__ = ["CORPUS_STEPS", "ROW_STEPS", "Cleaned", "clean_documents", "clean_files"]
 
-# provisional, until the factories of the steps are there
-
-
-def _old_whitespace(options: Any, folder: Path) -> RowStep:
-    from steep.clean.text import one_line, repair
-
-    return rewriting(repair, one_line)
-
-
-def _old_markup(options: Any, folder: Path) -> RowStep:
-    from steep.clean.markup import plain_text, plain_title
-
-    return rewriting(plain_text, plain_title)
-
-
-def _old_redact(options: Any, folder: Path) -> RowStep:
-    from steep.clean.redact import redact
-
-    region = options.region
-    kinds = tuple(kind for kind in options.kinds if kind in ("email", "phone"))
-    return rewriting(lambda text: redact(text, kinds, region), lambda text: redact(text, kinds, region))
-
-
-def _old_length(options: Any, folder: Path) -> RowStep:
-    from steep.clean.quality import _too_short_or_long, count_words
-
-    return judging(lambda texts: [_too_short_or_long(count_words(text), options) for text in texts])
-
-
-def _old_language(options: Any, folder: Path) -> RowStep:
-    from steep.clean.quality import _check_codes, _foreign
-
-    _check_codes(options.keep)
-    return judging(lambda texts: [_foreign(text, options.keep) for text in texts])
+# provisional
 
 
 def learn_duplicates(documents: daft.DataFrame, options: Any, scratch: Path) -> Learned:
@@ -104,11 +81,17 @@ def drop_step(learned: pa.Table, options: Any) -> RowStep:
 
 
 ROW_STEPS: dict[str, Callable[[Any, Path], RowStep]] = {
-    "whitespace": _old_whitespace,
-    "markup": _old_markup,
-    "redact": _old_redact,
-    "length": _old_length,
-    "language": _old_language,
+    "whitespace": whitespace_step,
+    "markup": markup_step,
+    "redact": redact_step,
+    "length": length_step,
+    "language": language_step,
+    "quality": quality_step,
+    "decontaminate": decontaminate_step,
+    "licences": licences_step,
+    "lowercase": lowercase_step,
+    "replace": replace_step,
+    "function": function_step,
 }
 """Steps that look at one document at a time: from their options and the recipe's folder to a function over a batch."""
 
@@ -142,7 +125,8 @@ class Cleaned:
     funnel: list[dict[str, Any]]
     evidence: dict[str, list[Mapping[str, Any]]]
     facts: dict[str, Any]
-    """Of what stays: documents, words, lengths (number of words, from that power of two -> documents)."""
+    """Of what stays: documents, words, lengths (number of words, from that power of two -> documents), languages
+    (code -> documents) of as many as ``sampled`` says."""
 
 
 def clean_documents(documents: daft.DataFrame, steps: Sequence[CleanStep], *, folder: Path = Path()) -> Cleaned:
@@ -162,6 +146,7 @@ def clean_files(paths: Sequence[Path], steps: Sequence[CleanStep], *, folder: Pa
     ``work`` also takes what an interrupted call left, and the next one goes on with; it is removed at the end.
     """
     work = work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
     parts = parts_of(paths)
     key = _key(work / "key")
     tally = Tally()
@@ -188,6 +173,7 @@ def clean_files(paths: Sequence[Path], steps: Sequence[CleanStep], *, folder: Pa
             "documents": tally.kept,
             "words": tally.words,
             "lengths": dict(sorted(tally.lengths.items(), key=lambda item: int(item[0]))),
+            **sampled_languages(work / "documents", loaded=any(step.language for step in steps)),
         },
     )
 
@@ -229,7 +215,8 @@ def _make(run: _Run, learned: Path, folder: Path, key: bytes) -> list[tuple[str,
         made.append((name, CORPUS_STEPS[step_name(name)].step(pq.read_table(learned / f"{name}.parquet"), options)))
     for name, options in run.rows:
         plain = step_name(name)
-        made.append((name, ROW_STEPS[plain](options, folder)))
+        factory = partial(redact_step, key=key) if plain == "redact" else ROW_STEPS[plain]
+        made.append((name, factory(options, folder)))
     return made
 
 

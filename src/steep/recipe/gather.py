@@ -49,9 +49,9 @@ class SourceSection(Section):
         return self
 
 
-class _Columns(SourceSection):
+class ColumnsSource(SourceSection):
     text: str = "text"
-    """Column that holds the text, in jsonl, csv, tsv and parquet."""
+    """Column that holds the text, in tables. A list of texts becomes one text with blank lines between."""
     title: str = "title"
     """Column that holds the title, where there is one."""
     published: str = "published"
@@ -60,7 +60,7 @@ class _Columns(SourceSection):
     """Column that holds the address, where there is one."""
 
 
-class FilesSource(_Columns):
+class FilesSource(ColumnsSource):
     """Files: txt, md, html, pdf, jsonl, csv, tsv, parquet; also compressed as .gz, .xz, .zst."""
 
     kind: ClassVar[str] = "files"
@@ -235,7 +235,7 @@ class ApifySource(_Posts):
         return self.model_copy(update={"limit": min(self.limit, limit)})
 
 
-class HubSource(_Columns):
+class HubSource(ColumnsSource):
     """A data set of the Hugging Face hub."""
 
     kind: ClassVar[str] = "hub"
@@ -247,7 +247,7 @@ class HubSource(_Columns):
     config: str | None = None
     """Configuration, where the data set has several."""
     split: Text = "train"
-    """Which split; also slices such as `train[:10%]`, without `streaming`."""
+    """Which split, or several: `train+test`, `all`; also slices such as `train[:10%]`, without `streaming`."""
     revision: str | None = None
     """Branch, tag or commit; the commit that was used is kept with the run."""
     streaming: bool = True
@@ -257,11 +257,17 @@ class HubSource(_Columns):
     licence: str | None = None
     """Licence of these texts; by default what the data set's card declares."""
 
+    @model_validator(mode="after")
+    def _sliced_on_disk(self) -> HubSource:
+        if self.streaming and "[" in self.split:
+            raise ValueError("a slice of a split needs the whole data set: add `streaming: false`")
+        return self
+
     def at_most(self, limit: int) -> HubSource:
         return self.model_copy(update={"limit": min(self.limit or limit, limit)})
 
 
-class SqlSource(_Columns):
+class SqlSource(ColumnsSource):
     """Rows of a data base."""
 
     kind: ClassVar[str] = "sql"
@@ -272,8 +278,13 @@ class SqlSource(_Columns):
     """Address of the data base, such as sqlite:///articles.db or ${DATABASE_URL}."""
     name: str | None = None
     """What documents of this entry are called in `source`; by default `sql`."""
+    limit: Count | None = None
+    """Stop after this many rows."""
     licence: str | None = None
     """Licence of these texts, kept with each document; `own` for what is yours."""
+
+    def at_most(self, limit: int) -> SqlSource:
+        return self.model_copy(update={"limit": min(self.limit or limit, limit)})
 
 
 SOURCES: dict[str, type[SourceSection]] = {
