@@ -15,6 +15,7 @@ from steep.check import Machine, plan, print_plan, stage_states, this_machine
 from steep.config import read_recipe
 from steep.errors import ModelError, RecipeError
 from steep.models import TINY
+from steep.preflight import examine
 from steep.recipe import EvaluateStep, Lora, Model, Train
 from steep.runs import Run
 from steep.sizes import (
@@ -428,3 +429,14 @@ def test_nothing_heavy_is_imported(recipe_path):
     )
     done = subprocess.run([sys.executable, "-c", program, str(recipe_path)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_steps_of_cleaning_read_is_looked_for_before_any_work(tmp_path: Path) -> None:
+    steps = 'clean: [{decontaminate: [evil.jsonl]}, {function: {call: "nowhere:mend"}}]'
+    (tmp_path / "texts.txt").write_text("some text", "utf-8")
+    (tmp_path / "recipe.yaml").write_text(f"name: any\ngather: [{{files: texts.txt}}]\n{steps}\n", "utf-8")
+    with pytest.raises(RecipeError) as raised:
+        examine(read_recipe(tmp_path / "recipe.yaml"))
+    said = str(raised.value)
+    assert "recipe.yaml:3: clean.0: no file matches 'evil.jsonl'" in said
+    assert "recipe.yaml:3: clean.1: function: no module 'nowhere', neither beside the recipe" in said

@@ -396,3 +396,15 @@ def test_ctrl_c_while_a_stage_is_being_started_shows_no_traceback(small_recipe, 
     assert code == 130
     assert "Traceback" not in output
     assert finished(tmp_path / "runs") == set()
+
+
+def test_a_changed_function_of_the_user_makes_clean_run_again(tmp_path: Path) -> None:
+    text = 'name: any\ngather: [{files: texts.txt}]\nclean: [{function: {call: "mine:mend"}}]\n'
+    (tmp_path / "texts.txt").write_text("some text", "utf-8")
+    (tmp_path / "recipe.yaml").write_text(text, "utf-8")
+    (tmp_path / "mine.py").write_text("def mend(document):\n    return document['text']\n", "utf-8")
+    before = fingerprints(read_recipe(tmp_path / "recipe.yaml"))
+    (tmp_path / "mine.py").write_text("def mend(document):\n    return document['title']\n", "utf-8")
+    after = fingerprints(read_recipe(tmp_path / "recipe.yaml"))
+    assert before["gather"] == after["gather"]
+    assert before["clean"] != after["clean"]

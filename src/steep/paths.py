@@ -1,12 +1,16 @@
-"""Which files a source names: paths and globs, and what to say where there are none."""
+"""Which files a recipe names: paths and globs, and what to say where there are none; and how they are opened."""
 
 from __future__ import annotations
 
 import glob
+import gzip
+import io
+import lzma
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, BinaryIO, TextIO, cast
 
 from steep.errors import SourceError
 
@@ -26,9 +30,38 @@ def on_this_machine(patterns: Sequence[str]) -> list[str]:
     return [pattern for pattern in patterns if "://" not in pattern]
 
 
+def function_file(call: str, folder: Path) -> Path | None:
+    """The file beside the recipe that holds the function `module:name`; None if its module must be installed."""
+    place = folder.joinpath(*call.partition(":")[0].split("."))
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+
+
 def as_text(name: str | Path) -> str:
     """The name of a file, which may be any bytes, as text that can be stored: what is not UTF-8 becomes U+FFFD."""
     return re.sub("[\ud800-\udfff]", "\ufffd", str(name))  # Python's stand-ins for bytes that do not fit
+
+
+def _open_zst(path: Path, mode: str) -> io.BufferedReader:
+    import pyarrow as pa  # raises on a truncated file, which the zstandard package does not
+
+    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+
+
+OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".zst": _open_zst}
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that tells the format, without that of a compression: `.jsonl` for `posts.jsonl.gz`."""
+    return Path(path.stem if path.suffix.lower() in OPENERS else path.name).suffix.lower()
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    opener = OPENERS.get(path.suffix.lower(), Path.open)
+    return cast("BinaryIO", opener(path, "rb"))
+
+
+def open_text(path: Path, encoding: str, *, errors: str = "strict", newline: str | None = None) -> TextIO:
+    return io.TextIOWrapper(open_bytes(path), encoding=encoding, errors=errors, newline=newline)
 
 
 def _matches(pattern: str, folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from typing import Any
 from steep.config import RecipeFile, read_recipe
 from steep.errors import INTERRUPTED, SteepError, UsageError
 from steep.models import resolve
-from steep.preflight import examine
+from steep.preflight import clean_files, examine
 from steep.runs import STAGES, Run, file_hash, fingerprint, hold
 from steep.stages import LESS_MEMORY
 from steep.terminal import QUIET
@@ -112,9 +112,15 @@ def _todo(run: Run, recipe: RecipeFile, options: Options) -> dict[str, str]:
         raise UsageError(
             f"{options.start} needs the stage {missing}, which is not finished or was made from something else than "
             f"this recipe now says: `steep run {recipe.path.name}` does what is needed, `steep {missing} "
-            f"{recipe.path.name}` that stage alone"
+            f"{recipe.path.name}` that stage alone{_hint_of_limit(run, recipe)}"
         )
     return {name: prints[name] for name in STAGES[first : STAGES.index(options.until) + 1]}
+
+
+def _hint_of_limit(run: Run, recipe: RecipeFile) -> str:
+    """A first look is gone on with under its limit."""
+    limit = run.read().get("recipe", {}).get("limit")
+    return f". It was gathered with --limit {limit}: give it here too" if limit and limit != recipe.recipe.limit else ""
 
 
 def _open(run: Run, recipe: RecipeFile, todo: Mapping[str, str], options: Options) -> None:
@@ -152,11 +158,12 @@ def fingerprints(recipe: RecipeFile) -> dict[str, str]:
     for source, entry, written in zip(loaded.gather, filled["gather"], recipe.stored["gather"], strict=True):
         if source.on_disk:
             entry[source.kind] = written[source.kind]
+    steps = [[path.name, file_hash(path)] for path in clean_files(loaded.clean, recipe.folder)]
     template = recipe.folder / loaded.prepare.template
     base = [] if loaded.model.from_scratch else _identity(Path(resolve(loaded.model.base, recipe.folder)))
     depends: dict[str, Any] = {
         "gather": [filled["gather"], files, loaded.limit],
-        "clean": filled["clean"],
+        "clean": [filled["clean"], steps],
         "prepare": [
             filled["prepare"],
             file_hash(template) if template.is_file() else None,

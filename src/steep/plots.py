@@ -19,6 +19,8 @@ from xml.etree import ElementTree
 INK, MUTED, RULE, ACCENT = "#000001", "#000002", "#000003", "#000004"
 CSS_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", ACCENT: "var(--accent)"}
 MAX_POINTS = 400
+FEWEST_BARS = 5
+"""There is room for so many bars at least, so that a single one is no wall."""
 SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "steep",
@@ -80,6 +82,28 @@ def histogram(chart: Chart, values: Sequence[int], *, xlabel: str) -> str:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axes.yaxis.get_major_locator().set_params(integer=True)
         return _svg(figure, chart)
+
+
+def bars(chart: Chart, labels: Sequence[str], counts: Sequence[int], *, xlabel: str = "") -> str:
+    """Bars with their counts above them. One label more than bars: they stand where the bars meet."""
+    with _axes(chart) as (axes, figure):
+        between = len(labels) - len(counts)
+        axes.bar(range(len(counts)), counts, color=ACCENT, width=0.92)
+        axes.set_xticks([place - between / 2 for place in range(len(labels))], labels)
+        for place, count in enumerate(counts):
+            axes.annotate(_short(count) if count else "", (place, count), (0, 2), textcoords="offset points", ha="center", size=9)
+        axes.set_xlim(-0.6, max(len(counts), FEWEST_BARS) - 0.4)
+        axes.set_xlabel(xlabel)
+        axes.yaxis.set_visible(False)
+        axes.grid(visible=False)
+        return _svg(figure, chart)
+
+
+def _short(value: int) -> str:
+    """In at most five characters."""
+    if value < 10_000:
+        return f"{value:,}"
+    return f"{value / 1e3:.0f}k" if value < 999_500 else f"{value / 1e6:.1f}M"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from steep import sizes
@@ -16,8 +17,9 @@ from steep.base import Base, find_base
 from steep.config import RecipeFile
 from steep.errors import ModelError, RecipeError, SourceError
 from steep.located import Keys, Mistake, Place, parse, report
-from steep.paths import matching_files, on_this_machine
+from steep.paths import function_file, matching_files, on_this_machine
 from steep.recipe import Recipe
+from steep.recipe.clean import CleanStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ def examine(recipe: RecipeFile) -> Examined:
     """Raises RecipeError with all that would stop the recipe."""
     mistakes: list[tuple[Keys, str]] = []
     found = Examined(_files(recipe, mistakes), _base(recipe, mistakes))
+    _clean_files(recipe, mistakes)
     if mistakes:
         raise _located(recipe, mistakes)
     return found
@@ -55,6 +58,34 @@ def _files(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> dict[int, li
         except SourceError as error:
             mistakes.append((("gather", index, source.kind), str(error)))
     return found
+
+
+def clean_files(steps: Sequence[CleanStep], folder: Path) -> list[Path]:
+    """The files that steps of cleaning read; SourceError where one is missing."""
+    files: list[Path] = []
+    for name, options in (step.chosen for step in steps):
+        if name == "function":
+            files += _module_file(options.call, folder)
+        elif name == "decontaminate":
+            files += matching_files(on_this_machine(options.against), folder)
+    return files
+
+
+def _module_file(call: str, folder: Path) -> list[Path]:
+    if file := function_file(call, folder):
+        return [file]
+    module = call.partition(":")[0]
+    if find_spec(module.partition(".")[0]) is None:
+        raise SourceError(f"function: no module {module!r}, neither beside the recipe ({folder}) nor installed")
+    return []
+
+
+def _clean_files(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:
+    for index, step in enumerate(recipe.recipe.clean):
+        try:
+            clean_files([step], recipe.folder)
+        except SourceError as error:
+            mistakes.append((("clean", index), str(error)))
 
 
 def _base(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> Base:
