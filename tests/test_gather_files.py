@@ -8,7 +8,7 @@ import json
 import lzma
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from servers.pdfs import pdf
+from servers.store import Store, serving
 from steep.errors import SourceError
 from steep.gather import gather_documents, input_files
 from steep.gather.dates import parse_date
@@ -190,7 +192,7 @@ def test_tables_in_other_encodings_are_read(tmp_path: Path) -> None:
         ("a.txt.xz", lzma.compress(b"some words " * 999)[:-20], "broken .xz file: "),
         ("a.txt.zst", zstd(b"some words " * 999)[:-5], "broken .zst file: Truncated compressed stream"),
         ("a.parquet", as_parquet()[:-9], "broken Parquet file: "),
-        ("a.docx", b"PK", "unknown kind of file; steep reads .txt, .md, .html, .htm, .jsonl, .csv, .tsv, .parquet, "),
+        ("a.docx", b"PK", "unknown kind of file; steep reads .txt, .md, .html, .htm, .pdf, .jsonl, .csv, .tsv, "),
     ],
 )
 def test_a_file_that_cannot_be_read_is_reported_and_the_rest_goes_on(
@@ -352,6 +354,123 @@ def test_a_huge_file_is_read_as_a_stream(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert seen
     assert peak < 15_000_000
+
+
+# --------------------------------------------------------------------------------------------- texts in several parts
+
+
+def test_a_list_of_texts_becomes_one_with_blank_lines_between(tmp_path: Path) -> None:
+    rows = [{"text": ["Good morning.", " ", "Tea?\n"]}, {"text": []}, {"text": [{"role": "user"}]}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    documents, failures = read(tmp_path)
+    assert [document.text for document in documents] == ["Good morning.\n\nTea?"]
+    assert failures == ["a.jsonl:2: empty text", "a.jsonl:3: column 'text' holds a list of dict, not text"]
+
+
+def test_a_column_that_never_holds_text_is_met_with_those_that_do(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": 5, "body": "x", "n": 1}\n' * 200)
+    with pytest.raises(
+        SourceError, match="column 'text' holds a int, not text; there is body; name the one that holds"
+    ):
+        read(tmp_path)
+
+
+def test_of_very_many_rows_without_text_only_the_first_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n' + '{"text": ""}\n' * 1500)
+    _, failures = read(tmp_path)
+    assert len(failures) == 1001
+    assert failures[-2:] == ["a.jsonl:1001: empty text", "a.jsonl: 500 more rows could not be used"]
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_a_pdf_file_gives_its_text(tmp_path: Path, packed: str) -> None:
+    content = pdf([["The kettle sings when the water is ready."]], metadata={"/Title": "Kettles", "/Author": "Tea"})
+    (tmp_path / f"a.pdf{packed}").write_bytes(PACKERS[packed](content))
+    (tmp_path / "b.pdf").write_bytes(content[:200])
+    (document,), failures = read(tmp_path, licence="own")
+    assert (document.text, document.title) == ("The kettle sings when the water is ready.", "Kettles")
+    assert (document.owner, document.licence, document.meta["file"]) == ("Tea", "own", f"a.pdf{packed}")
+    assert failures[0].startswith("b.pdf: broken PDF: ")
+
+
+# ------------------------------------------------------------------------------------------------------ object stores
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    """Daft takes its settings from the environment when it first needs them."""
+    content = {
+        "tea/posts/a.jsonl": as_jsonl(),
+        "tea/posts/2024/b.csv.gz": gzip.compress(b"text\nThird.\n"),
+        "tea/posts/short/c.txt": b"cut " * 1000,
+        "tea/notes/Grüße.txt": b"A note.",
+        "tea/large.txt": b"word " * 4_000_000,
+        "tea/a\0.txt": b"no name for a file",
+    }
+    variables = {"AWS_ACCESS_KEY_ID": "teapot", "AWS_SECRET_ACCESS_KEY": "c0ffee", "AWS_REGION": "us-east-1"}
+    with serving(content) as server, pytest.MonkeyPatch.context() as environment:
+        for name, value in {**variables, "AWS_ENDPOINT_URL": server.address}.items():
+            environment.setenv(name, value)
+        yield server
+
+
+def test_objects_of_a_store_are_read_like_files(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "here.txt").write_text("Here.")
+    documents, failures = read(tmp_path, ["here.txt", "s3://tea/posts/**/*.*", "s3://tea/notes/Grüße.txt"])
+    assert [document.text for document in documents] == [
+        "Here.", "Third.", "Mind the whistle.", "A kettle is a promise.", "A note."
+    ]  # fmt: skip
+    assert [document.source for document in documents] == ["here.txt", "b.csv.gz", "a.jsonl", "a.jsonl", "Grüße.txt"]
+    assert [document.fetched is None for document in documents] == [True, False, False, False, False]
+    assert [document.url for document in documents] == [None, None, "https://example.com/1", None, None]
+    assert failures[0].startswith("s3://tea/posts/short/c.txt: cannot be fetched: Bytes failed: ")
+
+
+def test_a_file_on_the_web_keeps_its_address_without_what_may_be_a_secret(tmp_path: Path, store: Store) -> None:
+    address = store.address.replace("http://", "http://user:geheim@")
+    files = [f"{address}/tea/notes/Grüße.txt?signature=geheim", f"{address}/tea/gone.txt?signature=geheim"]
+    (document,), (failure,) = read(tmp_path, files)
+    assert (document.text, document.source) == ("A note.", "Grüße.txt")
+    assert document.url == f"{store.address}/tea/notes/Grüße.txt"
+    assert failure == f"{store.address}/tea/gone.txt: not there"
+
+
+def test_a_large_object_is_fetched_in_parts(tmp_path: Path, store: Store) -> None:
+    documents, _ = read(tmp_path, "s3://tea/large.txt")
+    assert sum(len(document.text.split()) for document in documents) == 4_000_000
+    assert sum(request.startswith("GET") for request in store.requests) > 1
+
+
+def test_what_cannot_be_fetched_is_reported_with_what_to_do(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steep.gather.objects.TRIES", 1)
+    web = store.address
+    _, failures = read(
+        tmp_path, ["s3://tea/private.txt", f"{web}/tea/private.txt", f"{web}/tea/busy.txt", "az://a/b.txt"]
+    )
+    assert failures == [
+        "s3://tea/private.txt: cannot be fetched: unhandled error: Error; if it needs credentials, "
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+        f"{web}/tea/private.txt: cannot be fetched: HTTP status client error (403 Forbidden)",
+        f"{web}/tea/busy.txt: cannot be fetched: "
+        "Misc Transient error: HTTP status server error (503 Service Unavailable)",
+        "az://a/b.txt: cannot be fetched: Azure Storage Account not set and is required; "
+        "if it needs credentials, set AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY",
+    ]
+
+
+def test_an_address_that_names_no_file_is_told(tmp_path: Path, store: Store) -> None:
+    _, failures = read(tmp_path, [f"{store.address}/tea/", f"{store.address}/tea/a%00.txt"])
+    assert failures[0].startswith(f"{store.address}/tea/: unknown kind of file; steep reads .txt, ")
+    assert failures[1] == f"{store.address}/tea/a%00.txt: its address does not end in the name of a file"
+    with pytest.raises(SourceError, match="an address in `files` is none: Invalid IPv6 URL"):
+        read(tmp_path, "https://tea:geheim@[::1/a.txt")
+
+
+def test_a_glob_without_matches_is_an_error(tmp_path: Path, store: Store) -> None:
+    with pytest.raises(SourceError, match=r"nothing matches 's3://tea/psots/\*\.jsonl': look at the address"):
+        read(tmp_path, "s3://tea/psots/*.jsonl")
 
 
 # --------------------------------------------------------------------------------------------------------- paths

@@ -1,4 +1,4 @@
-"""Bytes on disk to text: opens compressed files as streams and finds out their encoding.
+"""Bytes on disk to text: finds out the encoding of files, also of compressed ones.
 
 The encoding is decided by one pass over the whole file before any of it is used: UTF-8 is certain only at the last
 byte, and a file that turns out to be truncated or binary is refused as a whole. The price is that a file is
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import io
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
+from typing import BinaryIO
 
 from steep.errors import SourceError
+from steep.paths import open_bytes
 
 CHUNK = 1 << 20
 MAX_CONTROL_SHARE = 0.01
@@ -36,29 +36,6 @@ CONTROL = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1b"))
 
 class Unreadable(SourceError):
     """One file or row cannot be used; it becomes a `Failure` and the run goes on."""
-
-
-def _open_zst(path: Path, mode: str) -> io.BufferedReader:
-    import pyarrow as pa  # raises on a truncated file, which the zstandard package does not
-
-    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
-
-
-OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".zst": _open_zst}
-
-
-def kind_of(path: Path) -> str:
-    """The suffix that tells the format, without that of a compression: `.jsonl` for `posts.jsonl.gz`."""
-    return Path(path.stem if path.suffix.lower() in OPENERS else path.name).suffix.lower()
-
-
-def open_bytes(path: Path) -> BinaryIO:
-    opener = OPENERS.get(path.suffix.lower(), Path.open)
-    return cast("BinaryIO", opener(path, "rb"))
-
-
-def open_text(path: Path, encoding: str, *, errors: str = "strict", newline: str | None = None) -> TextIO:
-    return io.TextIOWrapper(open_bytes(path), encoding=encoding, errors=errors, newline=newline)
 
 
 @contextmanager
@@ -86,7 +63,7 @@ def find_encoding(path: Path) -> str:
         if certain is not None:
             return certain
         offending = _first_chunk_not_utf8(head, stream)
-    return "utf-8" if offending is None else _guess(offending)
+    return "utf-8" if offending is None else guess_encoding(offending)
 
 
 def encoding_by_head(path: Path) -> str | None:
@@ -127,7 +104,7 @@ def _guess_wide(sample: bytes) -> str:
     return best.encoding
 
 
-def _guess(sample: bytes) -> str:
+def guess_encoding(sample: bytes) -> str:
     from charset_normalizer import from_bytes
 
     matches = from_bytes(sample, cp_exclusion=NEVER_GUESSED)

@@ -1,4 +1,4 @@
-"""Tables on disk, a row at a time: JSON lines, CSV, TSV and Parquet, and a row as a document.
+"""Tables, a row at a time: JSON lines, CSV, TSV and Parquet on disk, and a row of any table as a document.
 
 A line that cannot be read is reported with its number and left out. JSON lines are UTF-8 by definition (RFC 8259)
 unless a byte order mark or the recipe says otherwise, so that one broken line cannot change how the others are read.
@@ -14,14 +14,17 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from steep.gather.dates import parse_date
-from steep.gather.decoding import OPENERS, Unreadable, encoding_by_head, find_encoding, kind_of, open_bytes, open_text
-from steep.paths import as_text
-from steep.recipe.gather import FilesSource
+from steep.gather.decoding import Unreadable, encoding_by_head, find_encoding
+from steep.paths import OPENERS, kind_of, open_bytes, open_text
+from steep.recipe.gather import ColumnsSource
 from steep.records import Document
 
 Row = Mapping[str, Any]
@@ -30,12 +33,41 @@ Report = Callable[[str, str], None]
 Rows = Iterator[tuple[str, Row]]
 
 ROWS_WITHOUT_TEXT = 100
+MOST_REPORTS = 1000
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 """Of JSON: half a character outside of the basic plane."""
 
 
 class NoColumn(Unreadable):
-    """A table lacks the text column. Where every table of a source does, the recipe names the wrong one."""
+    """A table has no text column of that name. Where no table of a source has, the recipe names the wrong one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What all rows of a table share."""
+
+    source: str
+    licence: str | None = None
+    fetched: datetime | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def few(report: Report) -> Iterator[Report]:
+    """Hands on the first `MOST_REPORTS` and only counts the others: a million of them would fill the memory."""
+    seen = 0
+
+    def counted(where: str, reason: str) -> None:
+        nonlocal seen
+        seen += 1
+        if seen <= MOST_REPORTS:
+            report(where, reason)
+
+    try:
+        yield counted
+    finally:
+        if seen > MOST_REPORTS:
+            report("", f"{seen - MOST_REPORTS:,} more rows could not be used")
 
 
 def parse_json(text: str) -> Any:
@@ -102,7 +134,7 @@ def parquet_rows(path: Path, encoding: str | None, report: Report) -> Rows:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _seekable(path) as stream:
+    with seekable(path) as stream:
         try:
             numbers = itertools.count(1)
             for batch in pq.ParquetFile(stream).iter_batches(batch_size=1000):
@@ -111,8 +143,8 @@ def parquet_rows(path: Path, encoding: str | None, report: Report) -> Rows:
             raise Unreadable(f"broken Parquet file: {error}") from error
 
 
-def _seekable(path: Path) -> BinaryIO:
-    """Parquet is read from its end, so a compressed file is unpacked to disk first."""
+def seekable(path: Path) -> BinaryIO:
+    """Parquet and PDF are read from the end, so a compressed file is unpacked to disk first."""
     if path.suffix.lower() not in OPENERS:
         return open_bytes(path)
     unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
@@ -121,51 +153,67 @@ def _seekable(path: Path) -> BinaryIO:
     return unpacked
 
 
-def row_documents(rows: Rows, path: Path, source: FilesSource, report: Report) -> Iterator[Document]:
-    """`NoColumn` where none of the first rows has the text column."""
-    found, without, columns = False, list[str](), list[str]()
+def row_documents(rows: Rows, columns: ColumnsSource, origin: Origin, report: Report) -> Iterator[Document]:
+    """`NoColumn` where none of the first rows has the text column, with text in it."""
+    found, without = False, list[tuple[str, str]]()
+    row: Row = {}
     for where, row in rows:
-        if source.text not in row and not found:
-            without.append(where)
-            columns = list(row)
+        if not found and (reason := _no_text(row, columns.text)):
+            without.append((where, reason))
             if len(without) == ROWS_WITHOUT_TEXT:
                 break
             continue
         if not found:
             found = True
             for earlier in without:
-                report(earlier, f"no column {source.text!r}")
+                report(*earlier)
         try:
-            yield _document(row, source, as_text(path.name))
+            yield _document(row, columns, origin)
         except Unreadable as error:
             report(where, str(error))
     if without and not found:
-        raise NoColumn(_no_column(source.text, columns))
+        raise NoColumn(f"{without[-1][1]}; {_what_there_is(columns.text, row)}")
 
 
-def _no_column(wanted: str, columns: list[str]) -> str:
+def _no_text(row: Row, column: str) -> str | None:
+    if column not in row:
+        return f"no column {column!r}"
+    value = row[column]
+    if value is None or isinstance(value, str) or _is_texts(value):
+        return None
+    kind = f"list of {type(value[0]).__name__}" if isinstance(value, list) else type(value).__name__
+    return f"column {column!r} holds a {kind}, not text"
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
+
+
+def _what_there_is(wanted: str, row: Row) -> str:
+    columns = [name for name in row if wanted not in row or isinstance(row[name], str)]
     near = get_close_matches(wanted, columns, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "; name the one that holds the text with `text:`"
-    return f"no column {wanted!r}; there is {', '.join(columns) or 'none'}{hint}"
+    return f"there is {', '.join(columns) or 'none'}{hint}"
 
 
-def _document(row: Row, source: FilesSource, file: str) -> Document:
-    if source.text not in row:
-        raise Unreadable(f"no column {source.text!r}")
-    text = row[source.text]
-    if text is None or text == "" or (isinstance(text, str) and text.isspace()):
+def _document(row: Row, columns: ColumnsSource, origin: Origin) -> Document:
+    if reason := _no_text(row, columns.text):
+        raise Unreadable(reason)
+    text = row[columns.text]
+    if isinstance(text, list):  # paragraphs, or the turns of a dialogue
+        text = "\n\n".join(part.strip() for part in text if part.strip())
+    if not text or text.isspace():
         raise Unreadable("empty text")
-    if not isinstance(text, str):
-        raise Unreadable(f"column {source.text!r} holds a {type(text).__name__}, not text")
-    used = {source.text, source.title, source.published, source.url}
+    used = {columns.text, columns.title, columns.published, columns.url}
     return Document(
         text=text,
-        title=_string(row.get(source.title)),
-        source=source.name or file,
-        url=_string(row.get(source.url)),
-        published=parse_date(row.get(source.published)),
-        licence=source.licence,
-        meta={str(column): value for column, value in row.items() if column not in used},
+        title=_string(row.get(columns.title)),
+        source=origin.source,
+        url=_string(row.get(columns.url)),
+        published=parse_date(row.get(columns.published)),
+        licence=origin.licence,
+        fetched=origin.fetched,
+        meta={**{str(column): value for column, value in row.items() if column not in used}, **origin.meta},
     )
 
 
