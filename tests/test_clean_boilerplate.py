@@ -28,8 +28,9 @@ def page(body: str) -> str:
 
 def frame(texts: list[str], urls: list[str | None] | None = None, source: str = "site") -> daft.DataFrame:
     urls = urls or [f"https://www.kettles.example/{row}" for row in range(len(texts))]
-    ids = [f"d{row}" for row in range(len(texts))]
-    return daft.from_pydict({"id": ids, "text": texts, "url": urls, "source": [source] * len(texts)})
+    rows = list(range(len(texts)))
+    ids = [f"d{row}" for row in rows]
+    return daft.from_pydict({"row": rows, "id": ids, "text": texts, "url": urls, "source": [source] * len(texts)})
 
 
 def cleaned(documents: daft.DataFrame, **options: Any) -> tuple[list[str], Learned]:
@@ -118,7 +119,7 @@ def test_documents_without_a_host_belong_to_their_source(url: str | None) -> Non
 
 
 def test_no_documents_have_no_boilerplate() -> None:
-    none = daft.from_pydict({"id": ["x"], "text": ["y"], "url": ["z"], "source": ["s"]}).where(daft.col("id") == "")
+    none = frame(["y"]).where(daft.col("id") == "")
     assert cleaned(none)[0] == []
 
 

@@ -116,8 +116,9 @@ def test_a_narrow_terminal_breaks_lines_between_words(small_recipe, copied_run):
 
 def test_a_terminal_shows_nothing_but_what_steep_says(small_recipe, copied_run):
     text = in_terminal(80, "clean", small_recipe, "--runs", copied_run, cwd=copied_run)
+    text = re.sub(r"[^\n]*\n\x1b\[\?25h\r\x1b\[1A\x1b\[2K", "", text)  # a progress bar, wiped when it is done
     text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|[^\n]*\r(?!\n)", "", text)  # no colours, nothing that was written over
-    assert [line.split()[:2] for line in text.split("\r\n") if line][:-1] == [["=", "gather"], ["✓", "clean"]]
+    assert [line.split()[:2] for line in text.split("\r\n") if line][:-2] == [["=", "gather"], ["✓", "clean"]]
 
 
 def in_terminal(columns, *arguments, cwd):
@@ -156,6 +157,64 @@ def test_a_stage_verb_says_which_stage_is_missing_before_it(small_recipe, tmp_pa
     assert done.returncode == 2
     assert "train needs the stage gather" in done.stderr
     assert "`steep gather small.yaml` that stage alone" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def look(small_recipe, tmp_path_factory):
+    """A folder with a first look at five documents, gathered and cleaned."""
+    folder = tmp_path_factory.mktemp("look")
+    said = steep("gather", small_recipe, "--limit", "5", cwd=folder).stdout
+    assert re.search(r"✓ gather .* 5 documents, .*\n\nReport: .*\nLook at the documents: steep view runs/small\n", said)
+    for arguments, code, words in (
+        (["view", "runs/small/clean"], 1, "small: the stage clean is not finished; run `steep clean RECIPE` first"),
+        (
+            ["clean", small_recipe],
+            2,
+            "clean needs the stage gather, .* It was gathered with --limit 5: give it here too",
+        ),
+        (["clean", small_recipe, "--limit", "5"], 0, ""),
+    ):
+        done = steep(*arguments, cwd=folder)
+        assert done.returncode == code
+        assert re.search(words, done.stderr)
+    return folder
+
+
+def test_a_first_look_shows_as_many_documents_of_each_source_as_asked_for(look):
+    lines = steep("view", "runs/small/clean", cwd=look).stdout.splitlines()
+    assert [line for line in lines if line.startswith("──")] == [f"── {number} of 5" for number in range(1, 6)]
+
+
+def test_explain_tells_what_cleaning_did_to_one_of_them(small_recipe, look):
+    id_ = steep("view", "runs/small/clean", cwd=look).stdout.split()[4]
+    done = steep("clean", small_recipe, "--limit", "5", "--explain", id_, cwd=look)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(rf"{id_}\n\nwhitespace: unchanged\n\nlength: kept\n\nIt stays\.\n", done.stdout)
+    unknown = steep("clean", small_recipe, "--limit", "5", "--explain", "nobody", cwd=look)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "no document has the id or the address 'nobody'" in unknown.stderr
+
+
+def test_a_first_look_does_not_replace_what_was_gathered_in_full(told, copied_run):
+    before = (copied_run / "small" / "run.json").read_bytes()
+    done = told("gather", "--limit", "5")
+    assert done.returncode == 2
+    assert "a limit would replace it: give the look a run of its own, name=small-look" in done.stderr
+    assert (copied_run / "small" / "run.json").read_bytes() == before
+    assert told("gather", "name=small-look", "--limit", "5").returncode == 0
+
+
+def test_a_reason_in_brackets_is_no_markup_of_the_terminal(monkeypatch, capsys, tmp_path):
+    write = (tmp_path / "gather").mkdir() or (tmp_path / "gather" / "summary.json").write_text
+    write(json.dumps({"documents": 1, "words": 2, "failed": 1, "reasons": {"[red]no table[/]": 1}}))
+
+    def told_of_gather(*args, note, **kwargs):
+        note(tmp_path, "gather", "done", 1.0)
+        return tmp_path
+
+    monkeypatch.setattr("steep.pipeline.run_recipe", told_of_gather)
+    cli.run(Path("any.yaml"), start=None, until="gather", force=False, limit=None, ray=None)
+    assert "failed: [red]no table[/] 1" in capsys.readouterr().out
 
 
 def test_show_prints_examples_and_writes_a_page(told, copied_run):

@@ -17,15 +17,20 @@ def run(tmp_path):
         {"step": "deduplicate", "before": 1199, "dropped": 9, "reasons": {"duplicate": 5, "near duplicate": 4}},
         {"step": "length", "before": 1190, "dropped": 4, "reasons": {"fewer than 8 words": 4}},
     ]
-    (tmp_path / "clean").mkdir()
-    summary = {"documents": 1186, "words": 23891, "funnel": funnel}
-    (tmp_path / "clean" / "summary.json").write_text(json.dumps(summary))
+    redacted = [{"kind": "phone", "occurrences": 14}, {"kind": "email", "occurrences": 1021}]
+    write(tmp_path, "clean", documents=1186, words=23891, funnel=funnel, evidence={"redact": redacted})
     return Run(tmp_path)
+
+
+def write(folder, stage, **summary):
+    (folder / stage).mkdir()
+    (folder / stage / "summary.json").write_text(json.dumps(summary))
 
 
 def test_clean_says_what_went_in_and_out_and_why(run):
     assert stage_line(run, "clean").split("\n") == [
         "1,199 → 1,186 documents, 23,891 words",
+        "    redacted: email 1,021, phone 14",
         "    deduplicate −9: duplicate 5, near duplicate 4",
         "    length −4: fewer than 8 words 4",
     ]
@@ -33,3 +38,17 @@ def test_clean_says_what_went_in_and_out_and_why(run):
 
 def test_a_brief_line_is_one(run):
     assert stage_line(run, "clean", brief=True) == "1,199 → 1,186 documents, 23,891 words"
+
+
+def test_gather_says_why_most_of_what_failed_did(tmp_path):
+    reasons = {f"no such column as c{i}": 1 for i in range(9)} | {"empty text": 1200}
+    write(tmp_path, "gather", documents=3, words=40, failed=1209, reasons=reasons)
+    first, second = stage_line(Run(tmp_path), "gather").split("\n")
+    assert first == "3 documents, 40 words, 1,209 failed"
+    assert second.startswith("    failed: empty text 1,200, no such column as c0 1, ")
+    assert second.endswith(" c3 1, and 5 more")
+
+
+def test_a_reason_does_not_command_the_terminal(tmp_path):
+    write(tmp_path, "gather", documents=3, words=40, failed=1, reasons={"\x1b[2Jgone": 1})
+    assert "failed: ␛[2Jgone 1" in stage_line(Run(tmp_path), "gather")

@@ -15,10 +15,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from steep.errors import RunError
-from steep.plots import Chart, line_chart
+from steep.plots import Chart, bars, line_chart
 from steep.recipe import Recipe
 from steep.records import example_schema, write_rows
-from steep.report import _ending, build_report, evenly
+from steep.report import build_report, evenly
+from steep.report.charts import document_lengths, languages
+from steep.report.wording import ending, listed, reasons
 from steep.verdict import changes, verdict
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -95,7 +97,10 @@ class Run:
         ]
         sources = {"127.0.0.1": 47, "instagram.json": 78, "facebook.json": 64}
         counts = {"documents": 189, "words": 20481, "failed": 2}
-        self.write("gather/summary.json", {**counts, "sources": sources, "failures": failures})
+        reasons = {"HTTP 500": 1, "forbidden by robots.txt": 1}
+        declared = {"licences": {"none": 177, "cc-by-4.0": 12}, "robots": {"allowed": 45, "no robots.txt": 2}}
+        facts = {**counts, **declared, "sources": sources, "reasons": reasons, "failures": failures}
+        self.write("gather/summary.json", facts)
 
     def clean(self) -> None:
         funnel = [
@@ -112,11 +117,23 @@ class Run:
             },
         ]
         blocks = [
-            {"block": "Home · Kettles · Second Boil · The Steam Letter", "documents": 47, "share": 1.0},
-            {"block": "The old lifeboat house, the slip, Marrow Bay", "documents": 46, "share": 0.979},
+            {"site": "127.0.0.1", "block": "The old lifeboat house, Marrow Bay", "documents": 46, "of": 47},
+            {
+                "site": "127.0.0.1",
+                "block": "Home · Kettles · Second Boil · The Steam Letter",
+                "documents": 47,
+                "of": 47,
+            },
         ]
-        evidence = {"boilerplate": blocks, "redact": {"email": 51, "phone": 40}}
-        self.write("clean/summary.json", {"funnel": funnel, "evidence": evidence, "documents": 169, "words": 17203})
+        redacted = [
+            {"kind": "email", "occurrences": 51, "documents": 39, "distinct": 4},
+            {"kind": "phone", "occurrences": 40, "documents": 31, "distinct": 3},
+        ]
+        copied = [{"document": "9f86d081884c7d65", "title": "The power cut", "copies": 3, "text": "The lights went"}]
+        evidence = {"boilerplate": blocks, "redact": redacted, "deduplicate": copied}
+        facts = {"documents": 169, "words": 17203, "lengths": {"8": 4, "64": 93, "128": 72}}
+        spoken = {"languages": {"en": 167, "cy": 2}, "sampled": 169}
+        self.write("clean/summary.json", {**facts, **spoken, "funnel": funnel, "evidence": evidence})
 
     def prepare(self) -> None:
         rows = ({"text": voice(i, 3 + i * 7 % 11), "document_id": f"{i}", "group": f"{i}"} for i in range(152))
@@ -248,16 +265,18 @@ def test_what_documents_and_models_say_is_escaped(tmp_path: Path) -> None:
     evil = "</title></style><script>alert(1)</script><img src=x onerror=alert(2)>"
     run = Run(tmp_path)
     run.update("run.json", command=evil, hardware={evil: evil}, versions={evil: evil})
-    run.update("gather/summary.json", sources={evil: 1}, failures=[{"source": evil, "where": evil, "reason": evil}])
+    failures = [{"source": evil, "where": evil, "reason": evil}]
+    run.update("gather/summary.json", sources={evil: 1}, failures=failures, licences={evil: 1}, reasons={evil: 1})
+    run.update("gather/summary.json", crawls={evil: {"fetched": 2, "rendered": {evil: 1}}}, robots={evil: 1})
     reasons = [{"step": evil, "before": 2, "after": 1, "changed": 0, "dropped": 1, "reasons": {evil: 1}}]
-    run.update("clean/summary.json", funnel=reasons, evidence={evil: [{evil: evil}]})
+    run.update("clean/summary.json", funnel=reasons, evidence={evil: [{evil: evil}]}, languages={evil: 1})
     run.update("prepare/summary.json", template=evil)
     run.update("evaluate/scores.json", signatures={evil: evil}, settings={evil: evil})
     texts = dict.fromkeys(("prompt", "reference", "base", "tuned"), evil)
     (tmp_path / "evaluate/samples.jsonl").write_text(json.dumps(run.sample(0, **texts)))
     page = Page(run.report())
     assert not page.all("script", "img")
-    assert page.text.count(evil) >= 15
+    assert page.text.count(evil) >= 20
 
 
 def test_half_a_surrogate_pair_does_not_stop_the_report(tmp_path: Path) -> None:
@@ -271,7 +290,7 @@ def test_half_a_surrogate_pair_does_not_stop_the_report(tmp_path: Path) -> None:
 
 def test_the_verdict_comes_first_and_the_sections_follow_in_order(page: Page) -> None:
     sections = [found["id"] for found in page.all("section")]
-    story = ["made", "funnel", "sources", "evidence", "data", "curves", "scores", "samples", "reproduce"]
+    story = ["made", "funnel", "documents", "sources", "evidence", "data", "curves", "scores", "samples", "reproduce"]
     assert sections == ["verdict", *story]
 
 
@@ -289,7 +308,12 @@ def test_the_report_tells_each_figure_of_the_run(page: Page) -> None:
         "http://127.0.0.1:8000/ledger.html",
         "forbidden by robots.txt",
         "Home · Kettles · Second Boil · The Steam Letter",
-        "email 51",
+        "Pages Of Home · Kettles · Second Boil · The Steam Letter 127.0.0.1 47 47 The old lifeboat house",
+        "Times Different Documents email 51 4 39 phone 40 3 31",
+        "The power cut 9f86d081884c7d65 · The lights went 3",
+        "The licence they declare Licence Documents none 177 cc-by-4.0 12",
+        "What robots.txt said of their pages robots.txt Documents allowed 45 no robots.txt 2",
+        "Words per document: 17,203 in 169 documents",
         "Tokens that count in the loss 21,725 2,371",
         "Final loss 1.431",
         "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1",
@@ -302,27 +326,79 @@ def test_the_report_tells_each_figure_of_the_run(page: Page) -> None:
         assert part in text, part
 
 
-def test_of_evidence_the_first_blocks_are_shown_and_the_rest_is_counted(tmp_path: Path) -> None:
+def test_of_evidence_the_most_frequent_is_shown_and_the_rest_is_counted(tmp_path: Path) -> None:
     run = Run(tmp_path, until="clean")
-    blocks = [{"block": f"menu {i:02}", "documents": 40 - i} for i in range(20)]
+    blocks = [{"block": f"menu {i:02}", "site": "a.example", "documents": 40 + i, "of": 90} for i in range(20)]
     run.update("clean/summary.json", evidence={"whitespace": [], "boilerplate": blocks})
     text = " ".join(Page(run.report()).text.split())
-    assert "menu 11 29 8 more in clean/summary.json" in text
+    assert re.search(r"Pages Of menu 19 a\.example 59 90 menu 18 .* menu 08 a\.example 48 90 and 8 more", text)
     assert "Whitespace" not in text
 
 
-def test_at_most_twenty_failures_are_shown_and_all_are_counted(tmp_path: Path) -> None:
+def test_what_a_step_without_a_form_of_its_own_found_is_shown_too(tmp_path: Path) -> None:
+    run = Run(tmp_path, until="clean")
+    run.update("clean/summary.json", evidence={"function": [{"rule": "no letters", "share": 0.25, "documents": 3}]})
+    text = " ".join(Page(run.report()).text.split())
+    assert "Function What this step found Rule Share Documents no letters 0.25 3" in text
+
+
+def test_of_many_failures_a_few_of_each_reason_are_shown_and_all_are_counted(tmp_path: Path) -> None:
     run = Run(tmp_path, until="gather")
-    failures = [{"source": "files", "where": f"page-{i:02}.txt", "reason": "binary"} for i in range(50)]
-    run.update("gather/summary.json", failed=1234, failures=failures)
-    text = Page(run.report()).text
-    assert "The first 20 of 1,234" in text
-    assert "page-19.txt" in text
-    assert "page-20.txt" not in text
+    failures = [{"source": "files", "where": f"page-{i:02}.txt", "reason": "binary"} for i in range(49)]
+    failures.append({"source": "files", "where": "last.txt", "reason": "empty file"})
+    run.update("gather/summary.json", failed=1234, failures=failures, reasons={"binary": 1200, "empty file": 34})
+    text = " ".join(Page(run.report()).text.split())
+    assert "Reason Times binary 1,200 empty file 34" in text
+    assert "4 of 1,234; all of them are in gather/failed.parquet" in text
+    assert re.findall(r"[\w-]+\.txt", text.partition("failed.parquet")[2])[:4] == [
+        *("page-00.txt", "page-01.txt", "page-02.txt"),
+        "last.txt",
+    ]
+
+
+def test_a_reason_that_each_failure_has_of_its_own_is_told_once(tmp_path: Path) -> None:
+    text = Page(Run(tmp_path, until="gather").report()).text
+    assert text.count("HTTP 500") == 1
+
+
+def test_of_a_crawl_the_pages_are_told_that_a_browser_rendered_and_why(tmp_path: Path) -> None:
+    run = Run(tmp_path, until="gather")
+    crawl = {"fetched": 1047, "rendered": {"no main text": 12, "an empty place": 3}, "robots": {"allowed": 1047}}
+    run.update("gather/summary.json", crawls={"kettles": crawl})
+    text = " ".join(Page(run.report()).text.split())
+    assert "kettles Rendered: no main text: 12; an empty place: 3 robots.txt: allowed: 1,047" in text
+    assert "1,047 15" in text
+
+
+def test_a_summary_of_an_earlier_version_has_a_report(tmp_path: Path) -> None:
+    run = Run(tmp_path, until="clean")
+    old = {"documents": 3, "words": 9, "failed": 1, "sources": {"a": 3}}
+    run.write("gather/summary.json", old | {"failures": [{"source": "a", "where": "b.txt", "reason": "empty"}]})
+    run.write("clean/summary.json", {"documents": 3, "words": 9, "funnel": [], "evidence": {}})
+    assert "b.txt" in run.report()
+
+
+def test_a_run_that_ended_after_cleaning_begins_with_its_documents(tmp_path: Path) -> None:
+    text = " ".join(Page(Run(tmp_path, until="clean").report()).text.split())
+    for part in (
+        "169 documents are clean. No verdict yet. This run has finished gather, clean. To go on from here: steep demo",
+        "Documents 169 of 189 gathered Words 17,203 of 20,481 gathered Redacted 91 email, phone",
+        "Failed 2 could not be gathered",
+        "What is to be made",
+    ):
+        assert part in text, part
+
+
+def test_long_lists_are_cut_and_say_how_much_more_there_is() -> None:
+    counts = {f"licence {i:02}": i for i in range(30)}
+    rows, more = listed(counts)
+    assert (rows[0], len(rows), more) == (("licence 29", 29), 12, 18)
+    assert reasons({"a": 1, "b": 2}) == "b: 2; a: 1"
+    assert reasons(counts).endswith("licence 25: 25; 25 more reasons")
 
 
 def test_of_a_long_prompt_the_end_is_shown_where_the_models_go_on() -> None:
-    shown = _ending("far away " * 200 + "and here it stops")
+    shown = ending("far away " * 200 + "and here it stops")
     assert shown.startswith("[…] ")
     assert shown.endswith("and here it stops")
     assert len(shown) < 900
@@ -499,6 +575,33 @@ def test_a_chart_of_any_length_is_drawn_in_a_few_kilobytes(points: int) -> None:
     assert len(drawing) < 30_000
 
 
+def words_of(drawing: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]+)", drawing)
+
+
+def test_a_histogram_of_lengths_has_its_limits_between_the_bars_and_no_gap() -> None:
+    drawing = document_lengths({"8": 4, "64": 93, "2048": 12_345})
+    limits = ["8", "16", "32", "64", "128", "256", "512", "1k", "2k", "4k"]
+    assert words_of(drawing) == [*limits, "words", "4", "93", "12k"]
+    assert "From 8 to fewer than 4,096 words; the most frequent are documents of 2,048 to fewer than 4,096" in drawing
+
+
+def test_lengths_of_very_different_documents_are_in_fewer_wider_bars() -> None:
+    drawing = document_lengths({"1": 1, "2": 2, "1048576": 3})
+    assert words_of(drawing)[:3] == ["1", "4", "16"]
+    assert words_of(drawing)[-3:] == ["words", "3", "3"]
+
+
+def test_rare_languages_share_a_bar() -> None:
+    drawing = languages({f"l{i}": 100 - i for i in range(9)})
+    assert words_of(drawing) == [*(f"l{i}" for i in range(7)), "2 more", *(str(100 - i) for i in range(7)), "185"]
+
+
+def test_a_bar_has_its_count_above_it_in_few_characters() -> None:
+    drawing = bars(Chart("bars", "Bars", ""), ["a", "b", "c", "d"], [0, 9999, 123_456, 2_500_000])
+    assert words_of(drawing)[-3:] == ["9,999", "123k", "2.5M"]
+
+
 # ---------------------------------------------------------------------------------------------------------- browser
 
 
@@ -518,8 +621,11 @@ def test_the_report_fits_its_window_and_asks_for_nothing(tmp_path: Path, browser
     run = Run(tmp_path)
     long = "https://kettles.example/" + "whistle" * 60
     failures = [{"source": long, "where": long, "reason": long}]
-    run.update("gather/summary.json", failures=failures, sources={long: 12_345_678})
-    run.update("clean/summary.json", evidence={"boilerplate": [{"block": long, "documents": 47, "share": 0.987654}]})
+    crawls = {long: {"fetched": 12_345_678, "rendered": {long: 1}}}
+    counts = {long: 12_345_678}
+    run.update("gather/summary.json", failures=failures, sources=counts, licences=counts, robots=counts, crawls=crawls)
+    blocks = [{"site": long, "block": long, "documents": 47, "of": 12_345_678}]
+    run.update("clean/summary.json", evidence={"boilerplate": blocks})
     run.report()
     tab = browser.new_page(viewport={"width": width, "height": 800})
     asked: list[str] = []

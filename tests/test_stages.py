@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from steep import stages
-from steep.config import recipe_from_stored
+from steep.config import read_recipe, recipe_from_stored
+from steep.demo import serve_site
 from steep.errors import SteepError
 from steep.runs import Run
 from steep.stages import Stage, explain
@@ -108,3 +109,20 @@ def test_the_base_that_is_measured_is_the_commit_that_was_trained(given, used, c
     stage = Stage(run, recipe_from_stored(record["recipe"]), Path(record["folder"]), run.partial("evaluate"))
     with pytest.raises(Asked, match=used):
         stages.evaluate(stage)
+
+
+def test_gather_counts_licences_what_robots_txt_said_and_why_something_failed(tmp_path):
+    (tmp_path / "texts.jsonl").write_text('{"text": "Free."}\n{"text": "As air."}\n{}\n{}\n')
+    with serve_site(0) as address:
+        web = f"  - web: {address}/\n    max_pages: 1\n"
+        files = "  - files: texts.jsonl\n    licence: CC0 1.0\n"
+        (tmp_path / "recipe.yaml").write_text(f"name: counted\ngather:\n{web}{files}")
+        recipe = read_recipe(tmp_path / "recipe.yaml")
+        run = Run(tmp_path / "counted")
+        run.folder.mkdir()
+        run.write({"stages": {}, "recipe": recipe.stored})
+        stages.gather(Stage(run, recipe.recipe, tmp_path, run.partial("gather")))
+    summary = json.loads((run.partial("gather") / "summary.json").read_text())
+    assert summary["licences"] == {"cc0": 2, "none": 1}
+    assert summary["robots"] == {"allowed": 1}
+    assert sum(summary["reasons"].values()) == summary["failed"] == 2

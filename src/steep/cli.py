@@ -103,6 +103,8 @@ def _with(overrides: list[str] | None, limit: int | None, ray: str | None) -> li
 
 
 def _run(recipe: Path, overrides: list[str] | None, options: Any, runs: Path, command: str | None = None) -> None:
+    from rich.markup import escape
+
     from steep.overview import print_result, stage_line
     from steep.pipeline import run_recipe
     from steep.runs import Run
@@ -115,7 +117,8 @@ def _run(recipe: Path, overrides: list[str] | None, options: Any, runs: Path, co
             out.print(f"  {stage:<9} …", end="\r" if out.is_terminal else "\n")
         else:
             mark, time = ("[green]✓[/]", f"{seconds:.1f} s") if seconds is not None else ("[dim]=[/]", "unchanged")
-            out.print(f"{mark} {stage:<9} {time:>9}  {stage_line(Run(folder), stage, brief=seconds is None)}")
+            said = escape(stage_line(Run(folder), stage, brief=seconds is None))
+            out.print(f"{mark} {stage:<9} {time:>9}  {said}")
 
     folder = run_recipe(recipe, overrides or (), runs=runs, options=options, note=note, command=command)
     print_result(Run(folder), out)
@@ -171,7 +174,7 @@ def clean(
     from steep.terminal import console
 
     read = read_recipe(recipe, words)
-    print_changes(explained(Run(runs / read.recipe.name), read.recipe, read.folder, explain), console())
+    print_changes(*explained(Run(runs / read.recipe.name), read.recipe, read.folder, explain), console())
 
 
 @app.command()
@@ -234,10 +237,9 @@ def view(
 ) -> None:
     """Page through the documents that a stage left; into a pipe, print them all."""
     from steep.terminal import console
-    from steep.view import is_terminal, open_shelf, page, show_all
+    from steep.view import view as show_documents
 
-    shelf = open_shelf(path, dropped=dropped)
-    (page if is_terminal() else show_all)(shelf, console())
+    show_documents(path, console(), dropped=dropped)
 
 
 @app.command()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steep.runs import STAGES, Run
+from steep.terminal import harmless
 from steep.verdict import changes, verdict
 
 if TYPE_CHECKING:
@@ -17,37 +18,43 @@ if TYPE_CHECKING:
 
 SAMPLES = 2
 EXCERPT = 280
+COUNTED = 5
 
 
 def stage_line(run: Run, name: str, *, brief: bool = False) -> str:
     """One line on a finished stage; unless ``brief``, more follow where it dropped something."""
-    said = _LINES[name](run.summary(name))
+    said = harmless(_LINES[name](run.summary(name)))
     return said.partition("\n")[0] if brief else said
 
 
 def _gather(summary: dict[str, Any]) -> str:
-    failed = f", {summary['failed']} failed" if summary["failed"] else ""
-    return f"{summary['documents']:,} documents, {summary['words']:,} words{failed}"
+    failed = f", {summary['failed']:,} failed" if summary["failed"] else ""
+    said = f"{summary['documents']:,} documents, {summary['words']:,} words{failed}"
+    return f"{said}\n    failed: {_counts(summary['reasons'])}" if summary.get("reasons") else said
 
 
 def _clean(summary: dict[str, Any]) -> str:
     funnel = summary["funnel"]
     before = f"{funnel[0]['before']:,} → " if funnel else ""
+    redacted = {kind["kind"]: kind["occurrences"] for kind in summary["evidence"].get("redact", ())}
     return "\n".join(
         [
             f"{before}{summary['documents']:,} documents, {summary['words']:,} words",
-            *map(_drops, filter(_dropped, funnel)),
+            *([f"    redacted: {_counts(redacted)}"] if redacted else []),
+            *(
+                f"    {step['step']} −{step['dropped']:,}: {_counts(step['reasons'])}"
+                for step in funnel
+                if step["dropped"]
+            ),
         ]
     )
 
 
-def _dropped(step: dict[str, Any]) -> bool:
-    return bool(step["dropped"])
-
-
-def _drops(step: dict[str, Any]) -> str:
-    reasons = ", ".join(f"{reason} {times:,}" for reason, times in step["reasons"].items())
-    return f"    {step['step']} −{step['dropped']:,}: {reasons}"
+def _counts(counts: Mapping[str, int]) -> str:
+    """The most frequent; of some reasons each holds the name of a file or page."""
+    most = sorted(counts.items(), key=lambda item: -item[1])
+    more = [f"and {len(most) - COUNTED:,} more"] if len(most) > COUNTED else []
+    return ", ".join([*(f"{name} {times:,}" for name, times in most[:COUNTED]), *more])
 
 
 def _prepare(summary: dict[str, Any]) -> str:
@@ -91,6 +98,8 @@ def print_result(run: Run, console: Console) -> None:
     console.print(f"\nReport: {run.folder / 'report.html'}", soft_wrap=True, markup=False)
     if "train" in done:
         console.print(f'Try it: steep generate {run.folder} "How it begins"', soft_wrap=True, markup=False)
+    elif "gather" in done:
+        console.print(f"Look at the documents: steep view {run.folder}", soft_wrap=True, markup=False)
 
 
 def _table(measured: list[Any]) -> Table:
@@ -121,7 +130,7 @@ def _side_by_side(sample: dict[str, Any]) -> Table:
     table.add_column()
     for key in ("prompt", "reference", "base", "tuned"):
         if sample.get(key) is not None:
-            text = " ".join(sample[key].split())
+            text = harmless(" ".join(sample[key].split()))
             shown = (
                 f"… {text[-EXCERPT:]}" if key == "prompt" and len(text) > EXCERPT else textwrap.shorten(text, EXCERPT)
             )

@@ -91,7 +91,9 @@ def bars(chart: Chart, labels: Sequence[str], counts: Sequence[int], *, xlabel: 
         axes.bar(range(len(counts)), counts, color=ACCENT, width=0.92)
         axes.set_xticks([place - between / 2 for place in range(len(labels))], labels)
         for place, count in enumerate(counts):
-            axes.annotate(_short(count) if count else "", (place, count), (0, 2), textcoords="offset points", ha="center", size=9)
+            axes.annotate(
+                _short(count) if count else "", (place, count), (0, 2), textcoords="offset points", ha="center", size=9
+            )
         axes.set_xlim(-0.6, max(len(counts), FEWEST_BARS) - 0.4)
         axes.set_xlabel(xlabel)
         axes.yaxis.set_visible(False)

@@ -63,11 +63,14 @@ class Stage:
 
 def gather(stage: Stage) -> None:
     from steep.gather import gather_documents
+    from steep.licences import licence_id
     from steep.records import Failure, document_schema, failure_schema, write_rows
 
     failures: list[Failure] = []
     words: Counter[str] = Counter()
     documents: Counter[str] = Counter()
+    licences: Counter[str] = Counter()
+    robots: Counter[str] = Counter()
     state = stage.work / "state"
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -82,6 +85,8 @@ def gather(stage: Stage) -> None:
         for document in found:
             words[document.source] += len(document.text.split())
             documents[document.source] += 1
+            licences[licence_id(document.licence) or "none"] += 1
+            robots.update(filter(None, [document.robots]))
             yield document.row()
 
     write_rows(stage.work / "documents" / "part-0.parquet", rows(), document_schema())
@@ -91,7 +96,10 @@ def gather(stage: Stage) -> None:
         documents=documents.total(),
         words=words.total(),
         sources=dict(documents),
+        licences=dict(licences.most_common()),
+        robots=dict(robots.most_common()),
         failed=len(failed),
+        reasons=dict(Counter(failure.reason for failure in failures).most_common(FAILURES_SHOWN)),
         failures=failed[:FAILURES_SHOWN],
     )
     shutil.rmtree(state, ignore_errors=True)

@@ -28,6 +28,20 @@ PLAIN = str.maketrans(
 )
 
 
+COMMANDS = str.maketrans(
+    {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
+    | {0x7F: "\u2421"}
+    | dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd")
+)
+"""Characters that a terminal obeys (of Unicode's control characters, and those that turn the direction of writing), and
+the signs to be seen in their place."""
+
+
+def harmless(text: str) -> str:
+    """A text from elsewhere so that a terminal shows it, of the same length, and is not commanded by it."""
+    return text.translate(COMMANDS)
+
+
 def accept_any_text() -> None:
     """Let no character stop a program whose terminal, pipe or log has an encoding that lacks it."""
 

@@ -26,7 +26,8 @@ from daft.functions import fill_null
 
 from steep.clean.boilerplate import learn_boilerplate, strip_step
 from steep.clean.decontaminate import decontaminate_step
-from steep.clean.description import sampled_languages
+from steep.clean.description import redacted, sampled_languages
+from steep.clean.duplicates import drop_step, learn_duplicates
 from steep.clean.function import function_step
 from steep.clean.language import language_step
 from steep.clean.length import length_step
@@ -36,7 +37,7 @@ from steep.clean.parts import frame, parts_of, write_in_parts
 from steep.clean.passes import REWRITTEN, Pass, Tally, run_pass, step_name
 from steep.clean.quality import quality_step
 from steep.clean.redact import redact_step
-from steep.clean.rows import Drop, Learned, RowStep
+from steep.clean.rows import Learned, RowStep
 from steep.clean.text import lowercase_step, replace_step, whitespace_step
 from steep.recipe.clean import CleanStep
 from steep.runs import write_atomically
@@ -45,40 +46,6 @@ LEARNED = "learned"
 """Folder of what the steps learned that see all documents first, a Parquet file for each."""
 
 __all__ = ["CORPUS_STEPS", "ROW_STEPS", "Cleaned", "clean_documents", "clean_files"]
-
-# provisional
-
-
-def learn_duplicates(documents: daft.DataFrame, options: Any, scratch: Path) -> Learned:
-    from steep.duplicates import copies
-
-    documents = documents.sort("row").collect()
-    rows = documents.to_pydict()
-    found = [(rows["row"][c.row], rows["id"][c.of], c.similarity) for c in copies(documents, options.threshold)]
-    table = pa.table(
-        {
-            "row": pa.array([f[0] for f in found], pa.int64()),
-            "of": pa.array([f[1] for f in found], pa.string()),
-            "similarity": pa.array([f[2] for f in found], pa.float64()),
-        }
-    )
-    return Learned(table, [])
-
-
-def drop_step(learned: pa.Table, options: Any) -> RowStep:
-    drops: dict[int, Drop] = {}
-    for found in learned.to_pylist():
-        if found["similarity"] is None:
-            drops[found["row"]] = Drop(f"duplicate of {found['of']}", "duplicate")
-        else:
-            reason = f"near duplicate of {found['of']} (Jaccard {found['similarity']:.2f})"
-            drops[found["row"]] = Drop(reason, "near duplicate")
-
-    def step(batch: Any) -> None:
-        batch.drops = [drops.get(row) for row in batch.facts["row"]]
-
-    return step
-
 
 ROW_STEPS: dict[str, Callable[[Any, Path], RowStep]] = {
     "whitespace": whitespace_step,
@@ -123,7 +90,7 @@ class Cleaned:
     kept: daft.DataFrame
     dropped: daft.DataFrame
     funnel: list[dict[str, Any]]
-    evidence: dict[str, list[Mapping[str, Any]]]
+    evidence: dict[str, Sequence[Mapping[str, Any]]]
     facts: dict[str, Any]
     """Of what stays: documents, words, lengths (number of words, from that power of two -> documents), languages
     (code -> documents) of as many as ``sampled`` says."""
@@ -168,7 +135,7 @@ def clean_files(paths: Sequence[Path], steps: Sequence[CleanStep], *, folder: Pa
         frame(work / "documents"),
         frame(work / "dropped"),
         _funnel(steps, tally),
-        {name: found for name, found in evidence.items() if found},
+        redacted({name: found for name, found in evidence.items() if found}, steps),
         {
             "documents": tally.kept,
             "words": tally.words,

@@ -40,14 +40,14 @@ Blocks = Mapping[str, Set[str]]
 def learn_boilerplate(documents: daft.DataFrame, options: Boilerplate, scratch: Path) -> Learned:
     """The blocks of each site: site, block, documents (on how many differing pages), of (such pages of the site)."""
     wanted = col("source").is_in(_known(options.sources, documents)) if options.sources else lit(True)
-    pages = documents.where(wanted).select("id", "text", _site().alias("site"))
+    pages = documents.where(wanted).select("row", "id", "text", _site().alias("site"))
     sites = pages.select("id", "site").collect()
     lines = _repeating(_lines(pages), options.min_documents)
     repeated = _repeated(lines, sites, options)
     found: list[dict[str, Any]] = []
     if repeated:
         concerned = pages.join(lines.select("id").distinct(), on="id", how="semi")
-        alike = near_duplicate_groups(_witnesses(concerned, _by_site(repeated), scratch), _ALIKE)
+        alike = near_duplicate_groups(_witnesses(concerned, _by_site(repeated), scratch), _ALIKE, scratch)
         differing = sites.join(alike, on="id", how="left").with_column("id", coalesce(col("group"), col("id")))
         counted = lines.join(alike, on="id").select("site", "line", col("group").alias("id"))
         found = _repeated(counted, differing.select("id", "site"), options)
@@ -120,7 +120,7 @@ def _witnesses(pages: daft.DataFrame, repeated: Blocks, scratch: Path) -> daft.D
         rare = _strip(text, repeated.get(site, frozenset()))
         return rare if len(rare) >= _OWN_SHARE * len(text) else text
 
-    pages.select("id", own(col("text"), col("site")).alias("text")).write_parquet(scratch / "witnesses")
+    pages.select("row", "id", own(col("text"), col("site")).alias("text")).write_parquet(scratch / "witnesses")
     return frame(scratch / "witnesses")
 
 

@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
-import daft
+from pathlib import Path
+from typing import Any
 
-from steep.clean.outcome import Drop, Outcome, with_drops
+import daft
+import numpy as np
+import pyarrow as pa
+from daft import col
+
+from steep.clean.rows import Batch, Drop, Learned, RowStep
 from steep.duplicates import copies
 from steep.recipe.clean import Deduplicate
 
+LARGEST = 50
+"""How many of the documents with the most copies are shown."""
+EXCERPT = 300
 
-def clean_deduplicate(documents: daft.DataFrame, options: Deduplicate) -> Outcome:
-    ids = documents.select("id").to_pydict()["id"]
-    drops: list[Drop | None] = [None] * len(ids)
-    for copy in copies(documents, options.threshold):
-        if copy.similarity is None:
-            drops[copy.row] = Drop(f"duplicate of {ids[copy.of]}", "duplicate")
-        else:
-            reason = f"near duplicate of {ids[copy.of]} (Jaccard {copy.similarity:.2f})"
-            drops[copy.row] = Drop(reason, "near duplicate")
-    return Outcome(with_drops(documents, drops))
+
+def learn_duplicates(documents: daft.DataFrame, options: Deduplicate, scratch: Path) -> Learned:
+    """The rows that are copies, in their order: row, of (the id of the document that stays) and similarity."""
+    found = copies(documents, options.threshold, scratch)
+    return Learned(found.to_arrow(), _most_copied(documents, found))
+
+
+def drop_step(learned: pa.Table, options: Deduplicate) -> RowStep:
+    rows = learned["row"].to_numpy()
+    of, similarity = learned["of"], learned["similarity"]
+
+    def step(batch: Batch) -> None:
+        ours = np.asarray(batch.facts["row"], np.int64)
+        places = np.searchsorted(rows, ours)
+        batch.drops = [None] * len(batch)
+        for number in np.flatnonzero(np.isin(ours, rows)).tolist():
+            place = int(places[number])
+            batch.drops[number] = _drop(of[place].as_py(), similarity[place].as_py())
+
+    return step
+
+
+def _drop(of: str, similarity: float | None) -> Drop:
+    if similarity is None:
+        return Drop(f"duplicate of {of}", "duplicate")
+    return Drop(f"near duplicate of {of} (Jaccard {similarity:.2f})", "near duplicate")
+
+
+def _most_copied(documents: daft.DataFrame, found: daft.DataFrame) -> list[dict[str, Any]]:
+    """The documents that stay of which most copies go: document (its id), title, text (its beginning) and copies."""
+    counts = found.groupby("of").agg(col("row").count().alias("copies"))
+    most = counts.sort(["copies", "of"], desc=[True, False]).limit(LARGEST).collect()
+    if not most.count_rows():
+        return []
+    text = col("text").left(EXCERPT)
+    shown = documents.join(most, left_on="id", right_on="of").select("row", "id", "title", text, "copies")
+    first: dict[str, dict[str, Any]] = {}
+    for row in sorted(shown.to_pylist(), key=lambda row: (-row["copies"], row["row"])):
+        kept = {"title": row["title"], "text": row["text"], "copies": row["copies"]}
+        first.setdefault(row["id"], {"document": row["id"], **kept})
+    return list(first.values())

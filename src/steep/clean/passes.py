@@ -86,7 +86,7 @@ def run_pass(parts: Sequence[Part], job: Pass) -> Tally:
         folder.mkdir(parents=True, exist_ok=True)
     todo = [number for number in range(len(parts)) if not _tally_file(job, number).exists()]
     tally = Tally()
-    with progress(f"clean {job.name}", total=len(todo)) as update:
+    with progress(f"clean, pass {job.number + 1}", total=len(todo)) as update:
         for said in _results([(number, parts[number]) for number in todo], job):
             _raise(said)
             update()

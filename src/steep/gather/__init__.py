@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from steep.errors import SourceError
+from steep.licences import licence_id
 from steep.paths import as_text, matching_files, on_this_machine
 from steep.recipe.gather import (
     ApifySource,
@@ -66,8 +67,8 @@ def gather_documents(
     for source in sources:
         asked = source.at_most(limit) if limit else source
         for document in islice(_documents(asked, folder, state, note), limit):
-            if document.url:
-                document = replace(document, url=hide(document.url))
+            url = hide(document.url) if document.url else None
+            document = replace(document, url=url, licence=licence_id(document.licence))
             if document.id not in seen:
                 seen.add(document.id)
                 yield document

@@ -1,0 +1,89 @@
+"""The report's charts: of the cleaned documents, of the examples, of the training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steep.plots import Chart, bars, histogram, line_chart
+from steep.report.files import read_json_lines
+
+LANGUAGES_SHOWN = 7
+POWERS_SHOWN = 12
+
+
+def document_lengths(lengths: Mapping[str, int]) -> str:
+    """Histogram of the words per document, from how many there are from each power of two on."""
+    powers = {int(words).bit_length(): documents for words, documents in lengths.items()}
+    first, end = min(powers), max(powers) + 1
+    wide = 1 if end - first <= POWERS_SHOWN else 2  # powers of four, so that the labels have room
+    counts = [sum(powers.get(power + i, 0) for i in range(wide)) for power in range(first, end, wide)]
+    edges = [1 << (power - 1) if power else 0 for power in range(first, end + wide, wide)]
+    most = counts.index(max(counts))
+    about = (
+        f"From {edges[0]:,} to fewer than {edges[-1]:,} words; the most frequent are documents of {edges[most]:,} to "
+        f"fewer than {edges[most + 1]:,}, {counts[most]:,} of {sum(counts):,}."
+    )
+    labels = [f"{words >> 10}k" if words >> 10 else f"{words}" for words in edges]
+    return bars(Chart("words", "Words per document", about, height=190), labels, counts, xlabel="words")
+
+
+def languages(found: Mapping[str, int]) -> str:
+    """Bars of the most frequent languages, and one of the others together."""
+    most = sorted(found.items(), key=lambda language: -language[1])
+    shown, rest = dict(most[:LANGUAGES_SHOWN]), most[LANGUAGES_SHOWN:]
+    if rest:
+        shown[f"{len(rest)} more"] = sum(documents for _, documents in rest)
+    about = "; ".join(f"{language}: {documents:,}" for language, documents in shown.items())
+    return bars(Chart("languages", "Languages", about, height=190), list(shown), list(shown.values()))
+
+
+def example_lengths(path: Path) -> str:
+    """Histogram of the words per training example, read batch by batch."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    columns = [name for name in ("text", "prompt", "completion") if name in file.schema_arrow.names]
+    words: list[int] = []
+    for batch in file.iter_batches(columns=columns):
+        joined = pc.binary_join_element_wise(*batch.columns, " ") if len(columns) > 1 else batch.column(0)
+        words += pc.count_substring_regex(joined, r"\S+").to_pylist()
+    if not words:
+        return ""
+    longest, middle = max(words), sorted(words)[len(words) // 2]
+    about = (
+        f"Most common lengths of {len(words):,} examples; half have at most {middle:,} words, the longest {longest:,}."
+    )
+    return histogram(Chart("lengths", "Words per training example", about, height=170), words, xlabel="words")
+
+
+def curves(run_folder: Path) -> dict[str, str]:
+    rows = read_json_lines(run_folder / "train" / "metrics.jsonl")
+
+    def points(column: str) -> tuple[Sequence[float], Sequence[float]]:
+        found = [(row["step"], row[column]) for row in rows if _finite(row.get(column))]
+        return [step for step, _ in found], [value for _, value in found]
+
+    def about(column: str, name: str) -> str:
+        _, values = points(column)
+        return f"{name} at each of {len(values)} steps, from {values[0]:.4g} to {values[-1]:.4g}." if values else ""
+
+    loss = about("loss", "Training loss")
+    return {
+        "wide": line_chart(Chart("loss-wide", "Training loss", loss, 620, 330), *points("loss"), smooth=True),
+        "narrow": line_chart(Chart("loss-narrow", "Training loss", loss, height=230), *points("loss"), smooth=True),
+        "rate": line_chart(
+            Chart("rate", "Learning rate", about("learning_rate", "Learning rate")), *points("learning_rate")
+        ),
+        "speed": line_chart(
+            Chart("speed", "Tokens per second", about("tokens_per_second", "Tokens per second")),
+            *points("tokens_per_second"),
+        ),
+    }
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
