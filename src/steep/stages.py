@@ -7,7 +7,6 @@ kill for lack of memory ends the stage, not the run.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import signal
@@ -63,7 +62,6 @@ class Stage:
 
 def gather(stage: Stage) -> None:
     from steep.gather import gather_documents
-    from steep.licences import licence_id
     from steep.records import Failure, document_schema, failure_schema, write_rows
 
     failures: list[Failure] = []
@@ -71,6 +69,7 @@ def gather(stage: Stage) -> None:
     documents: Counter[str] = Counter()
     licences: Counter[str] = Counter()
     robots: Counter[str] = Counter()
+    crawls: dict[str, Any] = {}
     state = stage.work / "state"
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -79,13 +78,14 @@ def gather(stage: Stage) -> None:
             folder=stage.folder,
             state=state,
             on_failure=failures.append,
+            on_crawled=crawls.__setitem__,
             hide=_hide(stage),
             limit=stage.recipe.limit,
         )
         for document in found:
             words[document.source] += len(document.text.split())
             documents[document.source] += 1
-            licences[licence_id(document.licence) or "none"] += 1
+            licences[document.licence or "none"] += 1
             robots.update(filter(None, [document.robots]))
             yield document.row()
 
@@ -98,6 +98,7 @@ def gather(stage: Stage) -> None:
         sources=dict(documents),
         licences=dict(licences.most_common()),
         robots=dict(robots.most_common()),
+        crawls=crawls,
         failed=len(failed),
         reasons=dict(Counter(failure.reason for failure in failures).most_common(FAILURES_SHOWN)),
         failures=failed[:FAILURES_SHOWN],
@@ -200,21 +201,6 @@ BODIES: dict[str, Callable[[Stage], None]] = {
 }
 
 
-def _join(address: str) -> None:
-    """Let Daft work on a Ray cluster. Raises SteepError where that cannot be reached."""
-    import daft
-
-    try:
-        import ray
-    except ImportError:
-        raise SteepError("`cluster` needs Ray: pip install 'steep[ray]'") from None
-    try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
-        raise SteepError(f"no Ray cluster answers at {address!r} ({error}): start it, or leave out `cluster`") from None
-    daft.set_runner_ray(noop_if_initialized=True)
-
-
 def _hide(stage: Stage) -> Callable[[str], str]:
     """Puts names back for the secrets of the recipe's sources, as it was written."""
     written = stage.run.read()["recipe"]["gather"]
@@ -293,7 +279,9 @@ def run_stage(run: Run, name: str) -> None:
     record = run.read()
     stage = Stage(run, recipe_from_stored(record["recipe"]), Path(record["folder"]), run.partial(name))
     if stage.recipe.cluster and name in ON_CLUSTER:
-        _join(stage.recipe.cluster)
+        from steep.cluster import join
+
+        join(stage.recipe.cluster)
     BODIES[name](stage)
     run.finish(name, time.perf_counter() - begin)
 

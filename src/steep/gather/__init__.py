@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from steep.errors import SourceError
 from steep.licences import licence_id
@@ -40,10 +41,13 @@ def gather_documents(
     folder: Path,
     state: Path,
     on_failure: Callable[[Failure], None],
+    on_crawled: Callable[[str, dict[str, Any]], None] = lambda name, facts: None,
     hide: Callable[[str], str] = _as_it_is,
     limit: int | None = None,
 ) -> Iterator[Document]:
     """Each document once. Paths start at ``folder``; ``state`` keeps what a crash must not lose.
+
+    ``on_crawled`` hears of each website what came of its crawl: how many pages were fetched, rendered and why.
 
     ``limit``: at most this many documents of each source, for a first look.
 
@@ -66,7 +70,7 @@ def gather_documents(
     seen: set[str] = set()
     for source in sources:
         asked = source.at_most(limit) if limit else source
-        for document in islice(_documents(asked, folder, state, note), limit):
+        for document in islice(_documents(asked, folder, state, note, on_crawled), limit):
             url = hide(document.url) if document.url else None
             document = replace(document, url=url, licence=licence_id(document.licence))
             if document.id not in seen:
@@ -86,7 +90,11 @@ def input_files(sources: Sequence[SourceSection], *, folder: Path) -> list[Path]
 
 
 def _documents(
-    source: SourceSection, folder: Path, state: Path, on_failure: Callable[[Failure], None]
+    source: SourceSection,
+    folder: Path,
+    state: Path,
+    on_failure: Callable[[Failure], None],
+    on_crawled: Callable[[str, dict[str, Any]], None],
 ) -> Iterator[Document]:
     """Readers are imported here, since some of them are slow to import."""
     match source:
@@ -97,7 +105,7 @@ def _documents(
         case WebSource():
             from steep.gather.web import web_documents
 
-            return web_documents(source, state=state, on_failure=on_failure)
+            return web_documents(source, state=state, on_failure=on_failure, on_crawled=on_crawled)
         case NewsSource():
             from steep.gather.news import news_documents
 
