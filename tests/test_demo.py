@@ -69,7 +69,7 @@ def test_about_twenty_thousand_words_are_left_after_clean(kept):
 
 def test_a_page_that_robots_txt_forbids_is_never_gathered(documents, failed):
     assert "must never be gathered" in (FOLDER / "site" / "trade" / "price-list.html").read_text()
-    assert failed["/trade/price-list.html"] == "Forbidden by robots.txt"
+    assert failed["/trade/price-list.html"] == "forbidden by robots.txt"
     assert not [document for document in documents if "must never be gathered" in document.text]
 
 

@@ -131,9 +131,16 @@ def test_of_several_documents_that_stay_a_copy_names_the_most_similar() -> None:
     assert [(row, of) for row, of, _ in copied([far, near, copy], 0.8)] == [(2, "d1")]
 
 
-@pytest.mark.parametrize("texts", [["alder birch", "cedar elm"], ["alder", "alder birch"], ["", "alder"], ["!", "?"]])
+@pytest.mark.parametrize(
+    "texts", [["alder birch", "cedar elm"], ["alder", "alder birch"], ["", "alder"], ["!", "?"], [". -", "! ?"]]
+)
 def test_different_texts_of_fewer_than_five_words_are_never_alike(texts: list[str]) -> None:
     assert groups(texts, 0.1) == ["d0", "d1"]
+
+
+def test_a_dash_at_the_end_is_no_word() -> None:
+    text = "alder birch cedar dogwood elm fir"
+    assert copied([text, f"{text} -"]) == [(1, "d0", 1.0)]
 
 
 def test_equal_texts_of_fewer_than_five_words_are_alike_whatever_their_punctuation() -> None:

@@ -25,7 +25,6 @@ from steep.recipe.gather import SqlSource
 from steep.records import Document, Failure
 
 pytest.importorskip("sqlalchemy")
-pytest.importorskip("sqlglot")
 
 QUERY = "SELECT body AS text, headline AS title, day AS published, link AS url, stars FROM articles ORDER BY id"
 

@@ -8,106 +8,23 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from servers.scripted import Script, Server, page, redirect, serving, status
+from servers.site import LAST, article, gather, sitemap, start_gathering, titles
 from steep.errors import SourceError
 from steep.gather import gather_documents
+from steep.gather.web import web_documents
 from steep.recipe.gather import WebSource
 from steep.records import Document, Failure
-
-Answer = tuple[int, dict[str, str], bytes]
-LAST = "The last sentence of this page."
-
-
-def article(name: str, *links: str, body: str = "") -> bytes:
-    sentence = f"This is what {name} has to say about kettles, and it takes more than a few words to say it. "
-    menu = "".join(f'<li><a href="{link}">{link}</a></li>' for link in links)
-    return (
-        f"<html><head><title>{name}</title><meta name='author' content='Ann Other'>"
-        "<meta property='article:published_time' content='2024-05-06T07:08:09Z'></head>"
-        f"<body><nav><ul>{menu}</ul></nav><article><h1>{name}</h1><p>{sentence * 6}</p><p>{body or sentence * 3}</p>"
-        f"<p>{LAST}</p></article><footer>All rights reserved, mind the whistle.</footer></body></html>"
-    ).encode()
-
-
-def html(body: bytes, kind: str = "text/html; charset=utf-8") -> Answer:
-    return 200, {"Content-Type": kind}, body
-
-
-def redirect(to: str) -> Answer:
-    return 302, {"Location": to, "Content-Type": "text/html"}, b""
-
-
-@dataclass
-class Server:
-    answers: dict[str, Answer | Callable[[Any], None]]
-    delay: float = 0.0
-    hits: list[str] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    agents: set[str] = field(default_factory=set)
-    port: int = 0
-
-    def url(self, path: str = "/") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
-
-
-@contextmanager
-def serving(answers: dict[str, Answer | Callable[[Any], None]], delay: float = 0.0, port: int = 0) -> Iterator[Server]:
-    server = Server(answers, delay)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            server.hits.append(self.path)
-            server.times.append(time.monotonic())
-            server.agents.add(self.headers["User-Agent"])
-            time.sleep(server.delay)
-            answer = server.answers.get(self.path, (404, {"Content-Type": "text/html"}, b"not here"))
-            if callable(answer):
-                answer(self)
-                return
-            status, headers, body = answer
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-        def handle(self) -> None:
-            with suppress(ConnectionError):  # the crawler hung up, as it should
-                super().handle()
-
-    http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    http.daemon_threads = True
-    server.port = http.server_port
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    try:
-        yield server
-    finally:
-        http.shutdown()
-        http.server_close()
-
-
-def gather(source: WebSource, state: Path) -> tuple[list[Document], list[Failure]]:
-    failures: list[Failure] = []
-    documents = gather_documents([source], folder=state, state=state, on_failure=failures.append)
-    return list(documents), failures
-
 
 # ----------------------------------------------------------------------------------------- a site with every fault
 
@@ -116,8 +33,19 @@ LINKS = (
     "/endless.html", "/secret/plan.html", "/leaflet", "/picture.png", "/menu.html", "/leaves.html", "/moved.html",
     "/reloads.html", "/good.html#again", "http://localhost:9/elsewhere.html", "/login/form.html",
     "mailto:a@example.com", "http://[bad", "http://127.0.0.1:port/", "ftp://127.0.0.1/x", "javascript:void(0)",
-    "/nowhere.html",
+    "/nowhere.html", "/bomb.html", "/members.html", "/private.html", "/says-latin.html", "/says-utf-8.html",
+    "/says-nothing.html", "/says-nonsense.html", "/damaged.html", "/banner.html", "/only-banner.html",
 )  # fmt: skip
+GERMAN = "Ein schöner Tag über Köln, naïve Gäste. "
+
+
+BANNER = (
+    "<div id='CybotCookiebotDialog'><h2>This website uses cookies</h2><p>We use cookies to personalise kettles and to "
+    "measure how hot they get. You consent to them if you go on.</p><button>Allow all</button></div>"
+    "<div class='c3'><p>And here we tell you once more, in a box without a name, that we store cookies on your device "
+    "for kettles. You may accept that or not.</p><button>Accept all</button></div>"
+)
+BOMB = gzip.compress(b"<p>" + bytes(100_000_000), 1)
 
 
 def hang(handler: Any) -> None:
@@ -133,12 +61,6 @@ def endless(handler: Any) -> None:
         handler.wfile.write(b"<p>" + b"x" * 1_000_000)
 
 
-def sitemap(*urls: str, index: bool = False) -> bytes:
-    outer, inner = ("sitemapindex", "sitemap") if index else ("urlset", "url")
-    entries = "".join(f"<{inner}><loc>{url}</loc></{inner}>" for url in urls)
-    return f'<{outer} xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{entries}</{outer}>'.encode()
-
-
 @dataclass
 class Crawl:
     server: Server
@@ -152,36 +74,47 @@ class Crawl:
 
 @pytest.fixture(scope="module")
 def crawl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crawl]:
-    latin = article("Café", body="Ein schöner Tag über Köln, naïve Gäste. " * 5)
-    answers: dict[str, Answer | Callable[[Any], None]] = {
-        "/": html(article("Home", *LINKS)),
-        "/robots.txt": (200, {"Content-Type": "text/plain"}, b"User-agent: *\nDisallow: /secret/\n"),
-        "/good.html": html(article("Good", "/", "/deeper.html")),
-        "/deeper.html": html(article("Deeper")),
-        "/latin.html": html(latin.decode().encode("latin-1"), "text/html; charset=iso-8859-1"),
-        "/broken.html": (500, {"Content-Type": "text/html"}, b"oops"),
+    german = article("Café", body=GERMAN * 5)
+    western = german.decode().encode("cp1252")
+    answers: dict[str, Script] = {
+        "/": page(article("Home", *LINKS)),
+        "/robots.txt": page("User-agent: *\nDisallow: /secret/\n", "text/plain"),
+        "/good.html": page(article("Good", "/", "/deeper.html")),
+        "/deeper.html": page(article("Deeper")),
+        "/latin.html": page(western, "text/html; charset=iso-8859-1"),
+        "/says-latin.html": page(german, "text/html; charset=iso-8859-1"),
+        "/says-utf-8.html": page(western, "text/html; charset=utf-8"),
+        "/says-nothing.html": page(western, "text/html"),
+        "/says-nonsense.html": page(german, "text/html; charset=klingon-1"),
+        "/damaged.html": page(german.replace("Köln".encode(), b"K\xf6ln", 1), "text/html; charset=utf-8"),
+        "/bomb.html": (200, {"Content-Type": "text/html", "Content-Encoding": "gzip"}, BOMB),
+        "/banner.html": page(article("Banner", extra=BANNER)),
+        "/only-banner.html": page(f"<html><body>{BANNER}</body></html>"),
+        "/members.html": status(401),
+        "/private.html": status(403),
+        "/broken.html": status(500),
         "/hangs.html": hang,
         "/loop-a.html": redirect("/loop-b.html"),
         "/loop-b.html": redirect("/loop-a.html"),
-        "/huge.html": html(b"<p>" + b"x" * 50_000_000),
+        "/huge.html": page(b"<p>" + b"x" * 50_000_000),
         "/endless.html": endless,
-        "/secret/plan.html": html(article("Secret")),
-        "/leaflet": html(b"%PDF-1.4 " + b"x" * 2_000_000, "application/pdf"),
-        "/menu.html": html(b"<html><body><img src='/picture.png' alt=''></body></html>"),
+        "/secret/plan.html": page(article("Secret")),
+        "/leaflet": page(b"%PDF-1.4 " + b"x" * 2_000_000, "application/pdf"),
+        "/menu.html": page(b"<html><body><img src='/picture.png' alt=''></body></html>"),
         "/leaves.html": redirect("http://localhost:9/elsewhere.html"),
         "/moved.html": redirect("/good.html"),
         "/nowhere.html": redirect("http://[bad"),
-        "/empty.xml": html(b"", "application/xml"),
-        "/reloads.html": html(
+        "/empty.xml": page(b"", "application/xml"),
+        "/reloads.html": page(
             article("Reloads").replace(b"<head>", b"<head><meta http-equiv=refresh content='60; url=/reloads.html'>")
         ),
-        "/login/form.html": html(article("Login")),
+        "/login/form.html": page(article("Login")),
     }
     with serving(answers) as server:
-        answers["/sitemap.xml"] = html(sitemap(server.url("/pages.xml.gz"), index=True), "application/xml")
+        server.answers["/sitemap.xml"] = page(sitemap(server.url("/pages.xml.gz"), index=True), "application/xml")
         pages = sitemap(server.url("/orphan.html"), "http://localhost:9/elsewhere.html")
-        answers["/pages.xml.gz"] = html(gzip.compress(pages), "application/gzip")
-        answers["/orphan.html"] = html(article("Orphan"))
+        server.answers["/pages.xml.gz"] = page(gzip.compress(pages), "application/gzip")
+        server.answers["/orphan.html"] = page(article("Orphan"))
         state = tmp_path_factory.mktemp("state")
         source = WebSource(
             web=server.url(),
@@ -189,11 +122,12 @@ def crawl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crawl]:
             exclude=["/login/"],
             timeout=0.7,
             max_bytes=500_000,
+            licence="own",
         )
         start = time.monotonic()
         documents, failures = gather(source, state)
         seconds = time.monotonic() - start
-        path = {server.url(name): name for name in [*answers, "/missing.html"]}
+        path = {server.url(name): name for name in [*server.answers, "/missing.html"]}
         yield Crawl(
             server=server,
             source=source,
@@ -206,7 +140,10 @@ def crawl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crawl]:
 
 
 def test_every_page_that_links_or_a_sitemap_lead_to_is_a_document(crawl: Crawl) -> None:
-    assert set(crawl.documents) == {"/", "/good.html", "/deeper.html", "/latin.html", "/orphan.html", "/reloads.html"}
+    assert set(crawl.documents) == {
+        "/", "/good.html", "/deeper.html", "/orphan.html", "/reloads.html", "/latin.html", "/says-latin.html",
+        "/says-utf-8.html", "/says-nothing.html", "/says-nonsense.html", "/damaged.html", "/banner.html",
+    }  # fmt: skip
 
 
 def test_documents_come_in_the_order_of_their_addresses(crawl: Crawl) -> None:
@@ -215,10 +152,15 @@ def test_documents_come_in_the_order_of_their_addresses(crawl: Crawl) -> None:
 
 def test_the_main_text_is_kept_without_menu_and_footer(crawl: Crawl) -> None:
     text = crawl.documents["/"].text
-    assert text.startswith("Home")
+    assert text.startswith("This is what Home has to say")
     assert text.endswith(LAST)
     assert "good.html" not in text
     assert "All rights reserved" not in text
+
+
+def test_a_cookie_banner_is_no_text(crawl: Crawl) -> None:
+    assert "cookie" not in crawl.documents["/banner.html"].text
+    assert crawl.documents["/banner.html"].text.endswith(LAST)
 
 
 def test_title_author_and_date_come_from_the_page(crawl: Crawl) -> None:
@@ -227,8 +169,17 @@ def test_title_author_and_date_come_from_the_page(crawl: Crawl) -> None:
     assert document.published == datetime(2024, 5, 6, tzinfo=UTC)
 
 
-def test_a_latin_1_page_keeps_its_letters(crawl: Crawl) -> None:
-    assert "schöner Tag über Köln, naïve Gäste" in crawl.documents["/latin.html"].text
+@pytest.mark.parametrize("name", ["latin", "says-latin", "says-utf-8", "says-nothing", "says-nonsense", "damaged"])
+def test_a_page_keeps_its_letters_whatever_encoding_it_declares(crawl: Crawl, name: str) -> None:
+    assert GERMAN in crawl.documents[f"/{name}.html"].text
+
+
+def test_each_document_tells_when_and_by_whose_leave_it_was_fetched(crawl: Crawl) -> None:
+    document = crawl.documents["/good.html"]
+    assert document.fetched is not None
+    assert timedelta() <= datetime.now(UTC) - document.fetched < timedelta(minutes=5)
+    assert document.robots == "allowed"
+    assert document.licence == "own"
 
 
 @pytest.mark.parametrize(
@@ -239,10 +190,14 @@ def test_a_latin_1_page_keeps_its_letters(crawl: Crawl) -> None:
         ("/hangs.html", "no complete answer within 0.7 s"),
         ("/huge.html", "larger than 500,000 bytes"),
         ("/endless.html", "larger than 500,000 bytes"),
+        ("/bomb.html", "larger than 500,000 bytes"),
+        ("/members.html", "HTTP 401: needs a login"),
+        ("/private.html", "HTTP 403: access refused"),
         ("/loop-a.html", "redirect loop: "),
-        ("/secret/plan.html", "Forbidden by robots.txt"),
+        ("/secret/plan.html", "forbidden by robots.txt"),
         ("/leaves.html", "redirects to another site or an excluded address: http://localhost:9/elsewhere.html"),
         ("/menu.html", "no main text found"),
+        ("/only-banner.html", "no main text found"),
         ("/nowhere.html", "Invalid IPv6 URL"),
         ("/empty.xml", "not a sitemap: "),
     ],
@@ -264,7 +219,8 @@ def test_excluded_forbidden_and_binary_addresses_are_never_asked_for(crawl: Craw
 
 
 def test_the_crawler_says_who_it_is(crawl: Crawl) -> None:
-    assert crawl.server.agents == {"steep (+https://pypi.org/project/steep)"}
+    agents = {headers["user-agent"] for headers in crawl.server.headers}
+    assert agents == {"steep (+https://pypi.org/project/steep)"}
 
 
 def test_the_crawler_opens_no_port(crawl: Crawl) -> None:
@@ -277,32 +233,31 @@ def test_a_finished_crawl_is_not_repeated(crawl: Crawl) -> None:
     hits = len(crawl.server.hits)
     documents, failures = gather(crawl.source, crawl.state)
     assert [document.url for document in documents] == crawl.order
+    assert [document.fetched for document in documents] == [document.fetched for document in crawl.documents.values()]
     assert len(failures) == len(crawl.reasons)
     assert len(crawl.server.hits) == hits
 
 
+def test_the_crawl_tells_how_many_pages_came_by_whose_leave(crawl: Crawl) -> None:
+    told: dict[str, Any] = {}
+    documents = web_documents(crawl.source, state=crawl.state, on_failure=lambda _: None, on_crawled=told.__setitem__)
+    pages = len(list(documents)) + 2  # two are without text
+    facts = {"fetched": pages, "rendered": {}, "robots": {"allowed": pages, "forbidden by robots.txt": 1}}
+    assert told == {"127.0.0.1": facts}
+
+
 def test_include_decides_what_is_kept_but_not_where_the_crawl_goes(crawl: Crawl) -> None:
     documents, _ = gather(crawl.source.model_copy(update={"include": ["/deeper"]}), crawl.state)
-    assert [document.title for document in documents] == ["Deeper"]
+    assert titles(documents) == ["Deeper"]
 
 
 # ------------------------------------------------------------------------------------------------ interruptions
 
 
-def chain(pages: int) -> dict[str, Answer | Callable[[Any], None]]:
+def chain(pages: int) -> dict[str, Script]:
     """Each page links to the next three: several levels, several pages in each."""
     names = ["/", *(f"/{number:02}.html" for number in range(1, pages))]
-    return {name: html(article(f"Page {at}", *names[at + 1 : at + 4])) for at, name in enumerate(names)}
-
-
-def start_gathering(source: WebSource, state: Path, **options: Any) -> subprocess.Popen[bytes]:
-    program = f"""
-import pathlib, steep.gather, steep.recipe
-source = steep.recipe.WebSource.model_validate({source.model_dump(exclude_unset=True)!r})
-state = pathlib.Path({str(state)!r})
-list(steep.gather.gather_documents([source], folder=state, state=state, on_failure=print))
-"""
-    return subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, **options)
+    return {name: page(article(f"Page {at}", *names[at + 1 : at + 4])) for at, name in enumerate(names)}
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
@@ -338,9 +293,15 @@ def test_the_page_limit_takes_the_same_pages_each_time(tmp_path: Path) -> None:
     with serving(chain(16)) as server:
         source = WebSource(web=server.url(), max_pages=6)
         documents, _ = gather(source, tmp_path)
-    assert [document.title for document in documents] == [f"Page {number}" for number in range(6)]
+    assert titles(documents) == [f"Page {number}" for number in range(6)]
     assert max(Counter(server.hits).values()) == 1
     assert len(server.hits) == 7  # and robots.txt
+
+
+def test_links_are_followed_no_deeper_than_asked_for(tmp_path: Path) -> None:
+    with serving(chain(9)) as server:
+        documents, _ = gather(WebSource(web=server.url(), max_depth=1), tmp_path)
+    assert titles(documents) == ["Page 0", "Page 1", "Page 2", "Page 3"]
 
 
 def test_a_site_out_of_reach_is_named_and_tried_again_by_the_next_run(tmp_path: Path) -> None:
@@ -349,10 +310,11 @@ def test_a_site_out_of_reach_is_named_and_tried_again_by_the_next_run(tmp_path: 
     source = WebSource(web=server.url())
     with pytest.raises(SourceError) as error:
         gather(source, tmp_path)
-    assert str(error.value) == f"nothing was gathered: 1 failed:\n  {server.url()}: connection refused"
-    with serving({"/": html(article("Home"))}, port=server.port):
+    why = "taken for forbidden, since the site's robots.txt cannot be had: connection refused"
+    assert str(error.value) == f"nothing was gathered: 1 failed:\n  {server.url()}: {why}"
+    with serving({"/": page(article("Home"))}, port=server.port):
         documents, _ = gather(source, tmp_path)
-    assert [document.title for document in documents] == ["Home"]
+    assert titles(documents) == ["Home"]
 
 
 def test_a_full_disk_stops_the_crawl_with_its_reason(tmp_path: Path) -> None:
@@ -373,27 +335,28 @@ def test_the_crawl_delay_of_robots_txt_is_kept(tmp_path: Path) -> None:
     assert all(later - earlier > 0.75 for earlier, later in itertools.pairwise(server.times))
 
 
-@pytest.mark.parametrize("kind", ["application/xml", "text/html"])
-def test_a_start_address_may_be_a_sitemap(tmp_path: Path, kind: str) -> None:
-    with serving({"/a.html": html(article("A")), "/b.html": html(article("B"))}) as server:
-        server.answers["/all.xml"] = html(sitemap(server.url("/pages.xml"), index=True), kind)
-        server.answers["/pages.xml"] = html(sitemap(server.url("/a.html"), server.url("/b.html")), kind)
-        documents, failures = gather(WebSource(web=server.url("/all.xml")), tmp_path)
-    assert [document.title for document in documents] == ["A", "B"]
-    assert not failures
-
-
-@pytest.mark.parametrize("body", [b"%PDF-1.4 nothing", b"", b"<?xml version='1.0'?><rss><channel/></rss>"])
-def test_a_start_address_that_is_neither_page_nor_sitemap_is_left_out(tmp_path: Path, body: bytes) -> None:
-    with serving({"/a.pdf": html(body, "application/pdf"), "/": html(article("Home"))}) as server:
-        documents, failures = gather(WebSource(web=[server.url("/a.pdf"), server.url("/")]), tmp_path)
-    assert [document.title for document in documents] == ["Home"]
+def test_start_addresses_may_be_sitemaps_and_what_is_neither_page_nor_sitemap_is_left_out(tmp_path: Path) -> None:
+    answers: dict[str, Script] = {
+        "/": page(article("Home")),
+        "/a.html": page(article("A")),
+        "/b.html": page(article("B")),
+        "/a.pdf": page("%PDF-1.4 nothing", "application/pdf"),
+        "/empty": page(b"", "application/pdf"),
+        "/rss": page("<?xml version='1.0'?><rss><channel/></rss>", "application/pdf"),
+    }
+    with serving(answers) as server:
+        server.answers["/all.xml"] = page(sitemap(server.url("/pages.xml"), index=True), "application/xml")
+        server.answers["/pages.xml"] = page(sitemap(server.url("/a.html")), "application/xml")
+        server.answers["/taken-for-html"] = page(sitemap(server.url("/b.html")), "text/html")
+        starts = ("/all.xml", "/taken-for-html", "/", "/a.pdf", "/empty", "/rss")
+        documents, failures = gather(WebSource(web=[*map(server.url, starts)]), tmp_path)
+    assert titles(documents) == ["Home", "A", "B"]
     assert not failures
 
 
 def test_what_is_to_be_hidden_leaves_in_no_address_and_no_reason(tmp_path: Path) -> None:
     failures: list[Failure] = []
-    with serving({"/?key=s3cret": html(article("Home", "/gone?key=s3cret", "/loop?key=s3cret"))}) as server:
+    with serving({"/?key=s3cret": page(article("Home", "/gone?key=s3cret", "/loop?key=s3cret"))}) as server:
         server.answers["/loop?key=s3cret"] = redirect("/loop?key=s3cret")
         documents = list(
             gather_documents(
@@ -415,6 +378,6 @@ def test_a_module_in_the_users_folder_is_not_taken_for_a_package(
 ) -> None:
     (tmp_path / "scrapy.py").write_text("raise SystemExit('the wrong one')")
     monkeypatch.chdir(tmp_path)
-    with serving({"/": html(article("Home"))}) as server:
+    with serving({"/": page(article("Home"))}) as server:
         documents, _ = gather(WebSource(web=server.url()), tmp_path)
-    assert [document.title for document in documents] == ["Home"]
+    assert titles(documents) == ["Home"]

@@ -1,158 +1,150 @@
-"""Personal data out, typed placeholders in: ``[EMAIL]`` and ``[PHONE]``.
+"""Personal data and secrets out, typed placeholders in: ``[EMAIL]``, ``[PHONE]``, ``[IBAN]``, ``[CARD]``, ``[IP]`` and
+``[SECRET]``.
 
-phonenumbers says which digits could be dialled, but it calls many things possible that nobody would dial, and made-up
-numbers (555-0143, 01632 960 142) are assigned to no one, so validity cannot decide. Therefore rules of shape stand
-beside it: a number is a phone number with a country code, with the trunk prefix or brackets of its region, in North
-American grouping, or after a word such as "tel." or "call". A bare run of digits, a date, a price, an ISBN, an address
-of a network or a version is none. Missed on purpose: local numbers of seven digits without such a word.
+Kinds are replaced in the order of `FINDERS`, whatever the order in the recipe, so that one that holds another wins: a
+private key's lines look like anything, an IBAN holds digits that could be a card's or a telephone's. What is replaced
+changes what is beside it, so a text is gone over until nothing changes; cleaning twice therefore changes nothing more.
+
+Each redaction is on record as its kind and a keyed hash of the value, equal for all ways to write it, so that
+repetitions can be counted and nobody who lacks the key can try all telephone numbers. The value itself is kept nowhere.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from functools import partial
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import daft
-import phonenumbers
-from phonenumbers import PhoneMetadata, PhoneNumber, ValidationResult
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from steep.clean.outcome import Outcome, rewritten
-from steep.recipe.clean import Redact
+from steep.clean import credentials, emails, networks, phones
+from steep.clean.credentials import find_secrets
+from steep.clean.dialling import normal_phone
+from steep.clean.emails import find_emails, normal_email
+from steep.clean.networks import find_ips, normal_ip
+from steep.clean.payments import CARD_HINT, IBAN_HINT, compact, find_cards, find_ibans
+from steep.clean.phones import find_phones
+from steep.clean.rows import Batch, Finding, RowStep
+from steep.recipe.clean import REDACT_KINDS, Redact
 
-_AT = r"(?:@|\s?[\[({<]\s?(?:at|@)\s?[\])}>]\s?)"
-_DOT = r"(?:\.|\s?[\[({<]\s?(?:dot|\.)\s?[\])}>]\s?)"
-_LABEL = r"[^\W_](?:[^\W_]|-){0,62}"
-_EMAIL = re.compile(
-    rf"(?<![\w.+%-])[\w+%][\w.+%'-]{{0,63}}{_AT}(?:{_LABEL}{_DOT}){{1,6}}[^\W\d_]{{2,24}}(?![\w-])", re.IGNORECASE
-)
-
-_BLANK = " \t\u00a0\u2007\u2009\u202f"
-_JOIN = r"\-./\u2010-\u2013"
-_SUFFIX = rf"[{_BLANK},]{{0,2}}(?:x|ext\.?|extension)[{_BLANK}]?\d{{1,6}}"
-_NUMBER = re.compile(
-    r"(?<![\w@#$€£=\-.])(?<![a-z/]/)(?<!\d,)"
-    rf"(?:\+?\(\+?\d{{1,5}}\)|\+?\d)(?:[\d{_BLANK}{_JOIN}]|\(\d{{1,5}}\)){{5,38}}(?<=\d)(?:{_SUFFIX})?"
-    r"(?![\w@%]|/[a-z]|[,.-]\d)",
-    re.IGNORECASE,
-)
-_EXTENSION = re.compile(rf"{_SUFFIX}$", re.IGNORECASE)
-_GROUP = re.compile(r"\+?\(\+?\d+\)|\+?\d+")
-_PHONE_WORD = re.compile(
-    r"(?:\b(?:tel(?:ephone)?|phone|fax|mobile|cell|call(?: us)?(?: on| at)?|dial|ring|whatsapp|hotline|sms)\b|[☎☏📞📱])"
-    r"(?: (?:number|no\.?))?[\s.:]*(?:is\s)?$",
-    re.IGNORECASE,
-)
-_OTHER_WORD = re.compile(
-    r"(?:\b(?:order|invoice|isbn|issn|ref|reference|sku|serial|version|id|ip|no|nr|doi|model|part|case|ticket|tracking|account)\b|№)"
-    r"[-\s.:#]*(?:\b(?:number|no|nr|1[03])\b)?[-\s.:#]*$",
-    re.IGNORECASE,
-)
-_DATE = re.compile(r"(?:\d{4}[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d)(?!\d)")
-_YEARS = re.compile(rf"\((?:19|20)\d\d\)|(?:(?:19|20)\d\d[{_BLANK}{_JOIN}]*)+$")
-_NETWORK = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
-_NORTH_AMERICAN = re.compile(
-    rf"(?:\+?1[{_BLANK}{_JOIN}]?)?(?:\(\d{{3}}\)[{_BLANK}{_JOIN}]?|\d{{3}}[{_BLANK}{_JOIN}])\d{{3}}[{_BLANK}{_JOIN}]\d{{4}}"
-)
-_LONGEST_WORD = 40
+Note = Callable[[str, str], None]
+"""Told of each redaction: its kind and the value."""
 
 
-def clean_redact(documents: daft.DataFrame, options: Redact) -> Outcome:
-    rewrite = partial(redact, kinds=tuple(options.kinds), region=options.region)
-    return Outcome(rewritten(documents, rewrite, rewrite))
+class Finder(NamedTuple):
+    """Where a kind is in a text of some countries, in any order, and the one form of all ways to write a value."""
+
+    hint: str
+    """What every text has that has one, as RE2 reads it: it tells at 1 ns a character which texts to look at."""
+    find: Callable[[str, Sequence[str]], Iterator[tuple[int, int]]]
+    normal: Callable[[str, Sequence[str]], str]
 
 
-def redact(text: str, kinds: tuple[str, ...] = ("email", "phone"), region: str = "US") -> str:
-    for kind, replace in REDACTORS.items():
-        if kind in kinds:
-            text = replace(text, region)
-    return text
+FINDERS: dict[str, Finder] = {
+    "secret": Finder(credentials.HINT, lambda text, _: find_secrets(text), lambda raw, _: raw),
+    "email": Finder(emails.HINT, lambda text, _: find_emails(text), lambda raw, _: normal_email(raw)),
+    "iban": Finder(IBAN_HINT, lambda text, _: find_ibans(text), lambda raw, _: compact(raw)),
+    "card": Finder(CARD_HINT, lambda text, _: find_cards(text), lambda raw, _: compact(raw)),
+    "ip": Finder(networks.HINT, lambda text, _: find_ips(text), lambda raw, _: normal_ip(raw)),
+    "phone": Finder(phones.HINT, find_phones, normal_phone),
+}
 
 
-def redact_emails(text: str, region: str = "US") -> str:
-    return _EMAIL.sub("[EMAIL]", text)
+def redact_step(options: Redact, folder: Path, key: bytes | None = None) -> RowStep:
+    """``key`` of the hashes: the same in all processes of a run and stored nowhere; without one, a random one."""
+    key = key or secrets.token_bytes(32)
+    regions = _regions(options.region)
+
+    def step(batch: Batch) -> None:
+        batch.findings = [[] for _ in batch.text]
+        cleaners = [_Cleaner(regions, key, found) for found in batch.findings]
+
+        def cleaned(values: Sequence[str | None], clean: Callable[[_Cleaner, str, Sequence[str]], str]) -> list[Any]:
+            hinted = zip(cleaners, values, _hinted(values, options.kinds), strict=True)
+            return [clean(cleaner, value, kinds) if value and kinds else value for cleaner, value, kinds in hinted]
+
+        batch.text = cleaned(batch.text, _Cleaner.text)
+        batch.title = cleaned(batch.title, _Cleaner.text)
+        batch.meta = cleaned(batch.meta, _Cleaner.json)
+
+    return step
 
 
-def redact_phones(text: str, region: str = "US") -> str:
-    parts, position = [], 0
-    for start, end in _phones(text, region):
-        parts += [text[position:start], "[PHONE]"]
-        position = end
-    return "".join((*parts, text[position:]))
+def _hinted(values: Sequence[str | None], kinds: Sequence[str]) -> list[list[str]]:
+    """For each value the kinds that it may hold; an escaped character of JSON may be part of any."""
+    column = pa.array(values, pa.string())
+    hints = [pc.match_substring_regex(column, rf"{FINDERS[kind].hint}|\\u").to_pylist() for kind in kinds]
+    return [[kind for kind, hint in zip(kinds, row, strict=True) if hint] for row in zip(*hints, strict=True)]
 
 
-REDACTORS: dict[str, Callable[[str, str], str]] = {"email": redact_emails, "phone": redact_phones}
+@dataclass(frozen=True, slots=True)
+class _Cleaner:
+    """Redacts the strings of one document and notes what it found."""
+
+    regions: Sequence[str]
+    key: bytes
+    findings: list[Finding]
+
+    def text(self, text: str, kinds: Sequence[str]) -> str:
+        return redact(text, kinds, self.regions, self.note)
+
+    def note(self, kind: str, raw: str) -> None:
+        value = f"{kind}:{FINDERS[kind].normal(raw, self.regions)}".encode("utf-8", "surrogatepass")
+        self.findings.append({"kind": kind, "hash": hmac.new(self.key, value, hashlib.sha256).hexdigest()[:16]})
+
+    def json(self, meta: str, kinds: Sequence[str]) -> str:
+        """The same characters where nothing is found."""
+        before = json.loads(meta)
+        after = self.value(before, "", kinds)
+        return meta if after == before else json.dumps(after, ensure_ascii=False, sort_keys=True)
+
+    def value(self, value: Any, key: str, kinds: Sequence[str]) -> Any:
+        """Strings and numbers at any depth, each read with the key that names it: ``"phone": 2025550143``."""
+        if isinstance(value, dict):
+            return {name: self.value(inner, name, kinds) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self.value(inner, key, kinds) for inner in value]
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            return value
+        label = f"{key.replace('_', ' ')}: " if key.replace("_", "").isalpha() else ""
+        after = self.text(f"{label}{value}", kinds).removeprefix(label)
+        return value if after == str(value) else after
 
 
-def _phones(text: str, region: str) -> Iterator[tuple[int, int]]:
-    for candidate in _NUMBER.finditer(text):
-        before = text[max(0, candidate.start() - _LONGEST_WORD) : candidate.start()]
-        said_phone = bool(_PHONE_WORD.search(before))
-        if said_phone or not _OTHER_WORD.search(before):
-            for start, end in _phones_within(candidate[0], region, said_phone):
-                yield candidate.start() + start, candidate.start() + end
+def redact(
+    text: str,
+    kinds: Sequence[str] = REDACT_KINDS,
+    region: str | Sequence[str] = "US",
+    note: Note = lambda kind, raw: None,
+) -> str:
+    """The text with placeholders. ``region``: countries whose national telephone formats are known."""
+    regions = _regions(region)
+    chosen = [(kind, finder.find) for kind, finder in FINDERS.items() if kind in kinds]
+    while True:
+        before = text
+        for kind, find in chosen:
+            text = _replaced(text, kind, find(text, regions), note)
+        if text == before:
+            return text
 
 
-def _phones_within(run: str, region: str, said_phone: bool) -> Iterator[tuple[int, int]]:
-    """Spans of phone numbers in a run of digits and separators, which may hold a year and a number, or two numbers."""
-    body = run[: match.start()] if (match := _EXTENSION.search(run)) else run
-    groups = [match.span() for match in _GROUP.finditer(body)]
-    first = 0
-    while first < len(groups):
-        for last in range(len(groups) - 1, first - 1, -1):
-            start, end = groups[first][0], groups[last][1]
-            whole = start == 0 and end == len(body)
-            if (whole or _stands_alone(body, start, end)) and _is_phone(
-                body[start:end], region, said_phone and start == 0
-            ):
-                yield start, len(run) if end == len(body) else end
-                first = last
-                break
-        first += 1
+def _replaced(text: str, kind: str, spans: Iterable[tuple[int, int]], note: Note) -> str:
+    """Of spans that overlap, the first and of these the longest."""
+    parts: list[str] = []
+    position = 0
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if start >= position:
+            parts += text[position:start], f"[{kind.upper()}]"
+            note(kind, text[start:end])
+            position = end
+    return "".join((*parts, text[position:])) if parts else text
 
 
-def _stands_alone(run: str, start: int, end: int) -> bool:
-    """Part of a run: cut off by blanks or a slash, and held together by more than blanks."""
-    edges = run[max(0, start - 1) : start] + run[end : end + 1]
-    held = run[start] in "+(0" or any(mark in run[start:end] for mark in "-.(")
-    return held and all(edge in f"{_BLANK}/" for edge in edges)
-
-
-def _is_phone(digits: str, region: str, said_phone: bool) -> bool:
-    if _DATE.match(digits) or _YEARS.match(digits) or _NETWORK.fullmatch(digits):
-        return False
-    if digits.lstrip("(").startswith("+"):
-        return _length_fits(_parsed(digits, None))
-    number = _parsed(digits, region)
-    groups = re.findall(r"\d+", digits)
-    if said_phone and _length_fits(number, local=True):
-        return True
-    if len(groups) == 1 and "(" not in digits:
-        return False
-    if phonenumbers.country_code_for_region(region) == 1:
-        return bool(_NORTH_AMERICAN.fullmatch(digits))
-    return all(len(group) > 1 for group in groups[1:]) and _is_national(digits, number, region)
-
-
-def _is_national(digits: str, number: PhoneNumber | None, region: str) -> bool:
-    if digits.startswith("00"):
-        return _length_fits(_parsed(f"+{digits[2:]}", None))
-    metadata = PhoneMetadata.metadata_for_region(region)
-    prefix = metadata.national_prefix if metadata else None
-    if digits.startswith("(") or (prefix and digits.startswith(prefix)):
-        return _length_fits(number) and sum(map(str.isdigit, digits)) >= 9
-    return not prefix and number is not None and phonenumbers.is_valid_number(number)
-
-
-def _parsed(digits: str, region: str | None) -> PhoneNumber | None:
-    try:
-        return phonenumbers.parse(digits, region)
-    except phonenumbers.NumberParseException:
-        return None
-
-
-def _length_fits(number: PhoneNumber | None, *, local: bool = False) -> bool:
-    if number is None:
-        return False
-    fits = phonenumbers.is_possible_number_with_reason(number)
-    return fits == ValidationResult.IS_POSSIBLE or (local and fits == ValidationResult.IS_POSSIBLE_LOCAL_ONLY)
+def _regions(region: str | Sequence[str]) -> Sequence[str]:
+    return (region,) if isinstance(region, str) else tuple(region)

@@ -50,7 +50,7 @@ def with_signatures(documents: daft.DataFrame, threshold: float) -> daft.DataFra
     text = fill_null(col("text").cast(DataType.string()), daft.lit(""))
     spaced = regexp_replace(text, r"([\p{Han}\p{Hiragana}\p{Katakana}])", " $1 ")
     form = normalize(spaced, lowercase=True, nfd_unicode=True, white_space=True)
-    words = normalize(col("form"), remove_punct=True, white_space=True)
+    words = normalize(col("form"), remove_punct=True, white_space=True).strip()  # it leaves a blank before a last dash
     signature = minhash(col("words"), num_hashes=bands * rows, ngram_size=WORDS_PER_SHINGLE)
     formed = documents.with_column("form", form).exclude("text").with_column("words", words)
     return formed.with_column("signature", signature)

@@ -1,32 +1,26 @@
-"""The crawler, run as ``python -m steep.gather.spider FOLDER`` because Scrapy's reactor cannot start twice.
+"""One crawl, as a Scrapy spider: which pages are asked for, what is kept of them, and what failed.
 
-What to crawl comes as a line of JSON on standard input, so that a secret in it reaches no file. Pages go to
-``pages.jsonl`` in the folder and failures to ``failures.jsonl`` as they come, and the file ``finished`` tells that the
-crawl is complete. To resume, the walk is repeated from the start with the pages on record in place of the network, and
-what failed is tried again. Scrapy's own JOBDIR is not used: killed with -9 after 9 of 41 pages, it fetched all 41
-again.
-
-Standard output tells the parent how far it is, one JSON object a line. When standard input closes the crawler ends
-between two pages: so it does when the parent wants it to, and when the parent dies.
+Pages go to ``pages.jsonl`` in the folder and failures to ``failures.jsonl`` as they come, and the file ``finished``
+tells that the crawl is complete. To resume, the walk is repeated from the start with the pages on record in place of
+the network, and what failed is tried again. Scrapy's own JOBDIR is not used: killed with -9 after 9 of 41 pages, it
+fetched all 41 again.
 """
 
 from __future__ import annotations
 
+import base64
 import json
-import logging
 import os
 import re
-import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urldefrag
+from urllib.parse import urlsplit
 
 import scrapy
-from lxml.etree import LxmlError
 from scrapy import signals
-from scrapy.crawler import Crawler, CrawlerProcess
+from scrapy.crawler import Crawler
 from scrapy.exceptions import (
     CannotResolveHostError,
     DontCloseSpider,
@@ -38,28 +32,28 @@ from scrapy.exceptions import (
     ResponseDataLossError,
     StopDownload,
 )
-from scrapy.extensions.throttle import AutoThrottle
 from scrapy.http import HtmlResponse, Response
-from scrapy.linkextractors import LinkExtractor
+from scrapy.linkextractors import IGNORED_EXTENSIONS, LinkExtractor
 from scrapy.spidermiddlewares.httperror import HttpError
-from scrapy.utils.gz import gunzip, gzip_magic_number
-from scrapy.utils.sitemap import Sitemap
 from w3lib.url import canonicalize_url
 
+from steep.gather.addresses import key_of, site_of, without_visitor
+from steep.gather.manners import Robots
+from steep.gather.missing import NO_TEXT, missing_text
 from steep.gather.pages import Fetched, Pages
-from steep.gather.walk import Address, Walk, site_of
+from steep.gather.responses import NO_SITEMAP, as_page, canonical_of, is_pdf, is_sitemap, sitemap_of, words_of
+from steep.gather.walk import PATIENCE, Address, Walk
 
-MAX_SITEMAP = 50 << 20  # unpacked, by the protocol
-NO_SITEMAP = (LxmlError, StopIteration, OSError, EOFError, ValueError)
-LINKS = LinkExtractor(tags=("a", "area"))
+TOO_LARGE = "larger than {max_bytes:,} bytes"
 REASONS: dict[type[Exception], str] = {
     DownloadTimeoutError: "no complete answer within {timeout:g} s",
-    DownloadCancelledError: "larger than {max_bytes:,} bytes",
+    DownloadCancelledError: TOO_LARGE,
     DownloadConnectionRefusedError: "connection refused",
     CannotResolveHostError: "host name not found",
     DownloadFailedError: "connection lost",
     ResponseDataLossError: "connection lost in the middle of the page",
 }
+STATUS = {401: "needs a login", 403: "access refused", 429: "too many requests"}
 
 
 class AlreadyKnown(IgnoreRequest):  # type: ignore[misc]
@@ -76,30 +70,42 @@ class Site(scrapy.Spider):  # type: ignore[misc]
         self.pages = Pages.append(folder / "pages.jsonl")
         self.failures = (folder / "failures.jsonl").open("w", encoding="utf-8")
         self.failed = 0
-        start = [*map(Address, plan["addresses"]), *(Address(url, sitemap=True) for url in plan["sitemaps"])]
+        self.starts = [without_visitor(url) for url in plan["addresses"]]
+        start = [*map(Address, self.starts), *(Address(url, sitemap=True) for url in plan["sitemaps"])]
         self.sites = {site_of(address.url) for address in start}
         self.exclude = [re.compile(pattern) for pattern in plan["exclude"]]
-        self.walk = Walk(start)
+        self.walk = Walk(start, plan["max_depth"])
+        self.links = LinkExtractor(
+            tags=("a", "area"),
+            unique=False,  # the walk sees to it, at a third of the time
+            deny_extensions=set(IGNORED_EXTENSIONS) - ({"pdf"} if plan["pdf"] else set()),
+            process_value=lambda url: None if self.walk.met(url) or site_of(url) not in self.sites else url,
+        )
+        if plan["render"] != "never":
+            from steep.gather.rendering import Browser
+
+            self.browser = Browser(self, plan)
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Site:
         spider: Site = super().from_crawler(crawler, *args, **kwargs)
-        crawler.signals.connect(spider.next_level, signals.spider_idle)
+        crawler.signals.connect(spider.next_part, signals.spider_idle)
         crawler.signals.connect(spider.skip_what_is_no_page, signals.headers_received)
-        crawler.signals.connect(spider.heed_crawl_delay, signals.robots_parsed)
         crawler.signals.connect(spider.note_error, signals.spider_error)
         return spider
 
     # ---------------------------------------------------------------------------------------------------- the walk
 
-    def next_level(self) -> None:
+    def next_part(self) -> None:
         """Called when nothing is under way: sends what was found, or lets the crawl end."""
-        while level := self.walk.next_level(self.plan["max_pages"] - self.pages.count):
-            wanted = [address for address in level if not self._replay(address)]
+        while part := self.walk.next_part(self.plan["max_pages"] - self.pages.count):
+            wanted = [address for address in part if not self._replay(address)]
             for address in wanted:
                 self.crawler.engine.crawl(self._request(address))
             if wanted:
                 raise DontCloseSpider
+        for url in self.walk.trapped.values():
+            self._fail(url, f"not followed, nor others like it: {PATIENCE} in a row said nothing new but for numbers")
         if self.pages.count:  # a crawl that got nothing is tried again
             (self.folder / "finished").touch()
         tell(finished=True)
@@ -110,8 +116,8 @@ class Site(scrapy.Spider):  # type: ignore[misc]
             return False
         self.walk.claim(page.url)
         if page.html is not None:
-            response = HtmlResponse(page.url, body=page.html.encode("utf-8", "replace"), encoding="utf-8")
-            self.walk.found(address.url, self._links(response))
+            body = page.html.encode("utf-8", "replace")
+            self._follow(address, HtmlResponse(page.url, body=body, encoding="utf-8"))
         return True
 
     def _request(self, address: Address) -> scrapy.Request:
@@ -120,51 +126,69 @@ class Site(scrapy.Spider):  # type: ignore[misc]
             callback=self.read_sitemap if address.sitemap else self.read_page,
             errback=self.note_failure,
             dont_filter=True,
-            meta={"asked": address.url},
+            meta={"address": address},
         )
 
     # ---------------------------------------------------------------------------------------------- what comes back
 
     def read_page(self, response: Response) -> None:
-        asked = response.meta["asked"]
-        if asked in self.plan["addresses"] and _is_sitemap(response):
+        address = response.meta["address"]
+        if address.url in self.starts and is_sitemap(response):
             self.read_sitemap(response)
-            return
-        html = response.text if isinstance(response, HtmlResponse) else None
-        self.pages.add(Fetched(asked, response.url, html))
+        elif (page := as_page(response)) is not None:
+            why = self._why_render(page)
+            if why:
+                self.crawler.engine.crawl(self._rendering(page, why))
+            else:
+                self._keep_page(page)
+        else:
+            pdf = base64.b64encode(response.body).decode() if self.plan["pdf"] and is_pdf(response) else None
+            self._keep(response, pdf=pdf)
+
+    def _keep_page(self, page: HtmlResponse, rendered: str | None = None) -> None:
+        canonical = canonical_of(page)
+        if canonical and (not self.wants(canonical) or key_of(canonical) == key_of(page.url)):
+            canonical = None
+        self._keep(page, html=page.text, canonical=canonical and without_visitor(canonical), rendered=rendered)
+        self._follow(page.meta["address"], page)
+
+    def _keep(self, response: Response, **what: str | None) -> None:
+        address, robots = response.meta["address"], response.meta["robots"]
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        self.pages.add(Fetched(address.url, without_visitor(response.url), robots=robots, at=at, **what))
         self._tell()
-        if html is not None:
-            self.walk.found(asked, self._links(response))
 
-    def _links(self, response: HtmlResponse) -> list[Address]:
-        urls = (link.url for link in LINKS.extract_links(response))
-        return [Address(urldefrag(url).url) for url in urls if self._wanted(url)]
+    def _follow(self, address: Address, page: HtmlResponse) -> None:
+        urls = (without_visitor(link.url) for link in self.links.extract_links(page))
+        self.walk.found(address, [url for url in urls if self.wants(url)], said=words_of(page))
 
-    def _wanted(self, url: str) -> bool:
+    def wants(self, url: str) -> bool:
         return site_of(url) in self.sites and not any(pattern.search(url) for pattern in self.exclude)
 
     def read_sitemap(self, response: Response) -> None:
-        asked = response.meta["asked"]
+        address = response.meta["address"]
         try:
-            sitemap = _sitemap(response)
-            index = sitemap.type == "sitemapindex"
-            urls = [entry["loc"] for entry in sitemap if "loc" in entry]
+            listed = sitemap_of(response)
         except NO_SITEMAP as error:
-            self._fail(asked, f"not a sitemap: {error}")
+            self._fail(address.url, f"not a sitemap: {error}")
             return
-        self.walk.found(asked, [Address(url, sitemap=index) for url in urls if self._wanted(url)])
+        urls = listed.urls if listed.sitemaps else map(without_visitor, listed.urls)
+        self.walk.found(address, [url for url in urls if self.wants(url)], sitemaps=listed.sitemaps)
 
     def note_failure(self, failure: Any) -> None:
-        asked = failure.request.meta["asked"]
+        asked = failure.request.meta["address"].url
         if isinstance(failure.value, AlreadyKnown):
-            self.pages.add(Fetched(asked, failure.request.url, None))
+            self.pages.add(Fetched(asked, without_visitor(failure.request.url)))
         else:
-            self._fail(asked, self._reason(failure.value))
+            self._fail(asked, self.reason(failure.value))
 
-    def _reason(self, error: Exception) -> str:
+    def reason(self, error: Exception) -> str:
         if isinstance(error, HttpError):
-            return f"HTTP {error.response.status}"
+            status = error.response.status
+            return f"HTTP {status}: {STATUS[status]}" if status in STATUS else f"HTTP {status}"
         known = next((reason for kind, reason in REASONS.items() if isinstance(error, kind)), None)
+        if "DOWNLOAD_MAXSIZE" in str(error):  # unpacked
+            known = TOO_LARGE
         return known.format(**self.plan) if known else str(error) or type(error).__name__
 
     def _fail(self, asked: str, reason: str) -> None:
@@ -176,119 +200,91 @@ class Site(scrapy.Spider):  # type: ignore[misc]
     def _tell(self) -> None:
         tell(pages=self.pages.count, failed=self.failed, waiting=self.walk.waiting)
 
-    # ------------------------------------------------------------------------------------------------------ signals
+    # --------------------------------------------------------------------------------------------------- JavaScript
+
+    def _why_render(self, page: HtmlResponse) -> str | None:
+        if self.plan["render"] == "auto":
+            return missing_text(page)
+        return "asked for" if self.plan["render"] == "always" else None
+
+    def _rendering(self, page: HtmlResponse, why: str) -> scrapy.Request:
+        return scrapy.Request(
+            page.url,
+            callback=self.read_rendered,
+            errback=self.note_not_rendered,
+            dont_filter=True,
+            meta={"address": page.meta["address"], "why": why, "plain": page, **self.browser.meta(page.url)},
+        )
+
+    def read_rendered(self, response: Response) -> None:
+        plain, why = response.meta["plain"], response.meta["why"]
+        try:
+            self._check_moved(plain.url, response.url)
+        except AlreadyKnown:
+            self.pages.add(Fetched(response.meta["address"].url, without_visitor(response.url)))
+        except IgnoreRequest as error:
+            self._fail(response.meta["address"].url, str(error))
+        else:
+            page = as_page(response)
+            if page is None or len(page.body) > self.plan["max_bytes"]:
+                self._not_rendered(plain, why, TOO_LARGE.format(**self.plan) if page else "no HTML")
+            else:
+                self._keep_page(page, rendered=why)
+
+    def note_not_rendered(self, failure: Any) -> None:
+        meta = failure.request.meta
+        self._not_rendered(meta["plain"], meta["why"], self.reason(failure.value))
+
+    def _not_rendered(self, plain: HtmlResponse, why: str, reason: str) -> None:
+        """What came without JavaScript is better than nothing, unless it is nothing."""
+        self._fail(plain.meta["address"].url, f"cannot be rendered: {reason}")
+        if why == NO_TEXT:
+            self._follow(plain.meta["address"], plain)
+        else:
+            self._keep_page(plain)
+
+    # ------------------------------------------------------------------------------- what the rest of the crawl asks
 
     def check_redirect(self, url: str, trail: Sequence[str]) -> None:
         if canonicalize_url(url) in map(canonicalize_url, trail):
             raise IgnoreRequest(f"redirect loop: {' -> '.join([*trail, url])}")
-        if not self._wanted(url):
+        self._check_moved(trail[-1], url)
+
+    def _check_moved(self, start: str, url: str) -> None:
+        if not self.wants(url):
             raise IgnoreRequest(f"redirects to another site or an excluded address: {url}")
-        if not self.walk.claim(url):
+        # a session id that is added again is no other page
+        if key_of(url) != key_of(start) and not self.walk.claim(url):
             raise AlreadyKnown
+
+    def forbid(self, url: str) -> bool:
+        robots: Robots = self.crawler.get_downloader_middleware(Robots)
+        return robots.forbid(url)
+
+    def pause(self, seconds: float) -> None:
+        tell(pause=seconds)
+
+    def stop(self, reason: str) -> None:
+        tell(error=reason)
+        os._exit(1)
+
+    # ------------------------------------------------------------------------------------------------------ signals
 
     def skip_what_is_no_page(self, headers: Any, request: scrapy.Request) -> None:
         """A film that is named like a page is not downloaded; its headers are enough. A start may be a sitemap."""
+        if request.callback != self.read_page or request.meta["address"].url in self.starts:
+            return
         kind = (headers.get("Content-Type") or b"text/html").lower()
-        start = request.meta.get("asked") in self.plan["addresses"]
-        if request.callback == self.read_page and b"html" not in kind and not start:
+        pdf = self.plan["pdf"] and (b"pdf" in kind or urlsplit(request.url).path.lower().endswith(".pdf"))
+        if b"html" not in kind and not pdf:
             raise StopDownload(fail=False)
-
-    def heed_crawl_delay(self, robotparser: Any) -> None:
-        delay = robotparser.crawl_delay(self.plan["user_agent"])
-        throttle = self.crawler.get_extension(AutoThrottle)
-        if delay and throttle:
-            throttle.mindelay = max(throttle.mindelay, min(delay, throttle.maxdelay))
-            for slot in self.crawler.engine.downloader.slots.values():
-                slot.delay = max(slot.delay, throttle.mindelay)
 
     def note_error(self, failure: Any, response: Response) -> None:
         """A page that trips the parser is one failure; a disk that takes no more ends the crawl."""
         if isinstance(failure.value, OSError):
-            say_why(failure)
-            os._exit(1)
-        self._fail(response.meta["asked"], f"its links cannot be read: {failure.value}")
-
-
-def _sitemap(response: Response) -> Sitemap:
-    body = response.body
-    return Sitemap(gunzip(body, max_size=MAX_SITEMAP) if gzip_magic_number(response) else body)
-
-
-def _is_sitemap(response: Response) -> bool:
-    try:
-        return _sitemap(response).type in ("urlset", "sitemapindex")
-    except NO_SITEMAP:
-        return False
-
-
-class Redirects:
-    """Applies the limits of the crawl to where redirects lead, before robots.txt is asked."""
-
-    def __init__(self, crawler: Crawler) -> None:
-        self.crawler = crawler
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> Redirects:
-        return cls(crawler)
-
-    def process_request(self, request: scrapy.Request) -> None:
-        trail = request.meta.get("redirect_urls")
-        if trail and "asked" in request.meta and request.meta.get("checked") != request.url:  # a retry was checked
-            self.crawler.spider.check_redirect(request.url, trail)
-            request.meta["checked"] = request.url
+            self.stop(f"{type(failure.value).__name__}: {failure.value}")
+        self._fail(response.meta["address"].url, f"its links cannot be read: {failure.value}")
 
 
 def tell(**what: Any) -> None:
     print(json.dumps(what), flush=True)  # noqa: T201 - this is how the parent is told
-
-
-def settings(plan: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The pace: one request under way, so that a server that answers in 0.1 s gets 10 a second, and never over 50."""
-    return {
-        "USER_AGENT": plan["user_agent"],
-        "ROBOTSTXT_OBEY": True,
-        "AUTOTHROTTLE_ENABLED": True,
-        "AUTOTHROTTLE_START_DELAY": 0.2,
-        "AUTOTHROTTLE_TARGET_CONCURRENCY": 1.0,
-        "DOWNLOAD_DELAY": 0.02,
-        "DOWNLOAD_DELAY_JITTER": 0,  # a Crawl-delay is a minimum
-        "CONCURRENT_REQUESTS_PER_DOMAIN": 4,
-        "DOWNLOAD_TIMEOUT": plan["timeout"],
-        "DOWNLOAD_MAXSIZE": plan["max_bytes"],
-        "DOWNLOAD_WARNSIZE": 0,
-        "METAREFRESH_MAXDELAY": 5,  # a page that reloads itself every minute is no redirect
-        "DOWNLOADER_MIDDLEWARES": {Redirects: 50},
-        "COOKIES_ENABLED": False,
-        "SCHEDULER_MEMORY_QUEUE": "scrapy.squeues.FifoMemoryQueue",
-        "TELNETCONSOLE_ENABLED": False,
-        "REMOTE_CONTROL_ENABLED": False,  # a port that runs any code sent to it
-        "LOG_FILE": str(folder / "crawl.log"),
-        "LOG_LEVEL": "INFO",
-    }
-
-
-def end_with_parent(call_from_thread: Callable[..., Any]) -> None:
-    def wait() -> None:
-        os.read(0, 1)  # not sys.stdin: its lock would be held when the interpreter ends
-        call_from_thread(os._exit, 1)  # in the reactor's thread: never in the middle of a record
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def say_why(failure: Any) -> None:
-    tell(error=f"{type(failure.value).__name__}: {failure.value}")
-
-
-def main(folder: Path) -> None:
-    plan = json.loads(sys.stdin.buffer.readline())
-    process = CrawlerProcess(settings(plan, folder))
-    logging.getLogger("scrapy.crawler").setLevel(logging.WARNING)  # it would log the plan
-    process.crawl(Site, plan=plan, folder=folder).addErrback(say_why)
-    from twisted.internet import reactor  # after Scrapy has chosen one
-
-    end_with_parent(reactor.callFromThread)
-    process.start()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

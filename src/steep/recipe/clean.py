@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -131,7 +132,7 @@ class Quality(Section):
     max_duplicate_ngrams: dict[Annotated[int, Field(ge=1)], ShareOrOne] = Field(
         default={5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.1}
     )
-    """For runs of n words: more than this share of the characters is in runs that occur more than once."""
+    """For runs of n words: more than this share of the characters is in runs that occurred before."""
 
 
 class Decontaminate(Section):
@@ -171,6 +172,14 @@ class Replace(Section):
     """As in Python's `re`; `^` and `$` match at each line."""
     by: str = ""
     """What stands there instead; `\\1` is what the first group matched."""
+
+    @model_validator(mode="after")
+    def _refers_to_groups(self) -> Replace:
+        try:
+            re.sub(self.pattern, self.by, "")
+        except (re.error, IndexError) as error:
+            raise ValueError(f"`by` cannot stand in for `pattern` ({error}); a backslash is written twice") from None
+        return self
 
 
 class Function(Section):
