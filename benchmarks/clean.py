@@ -86,7 +86,10 @@ def arguments() -> argparse.Namespace:
 
 def say(row: dict[str, Any]) -> None:
     speed = f"{row['megabytes_per_second']:8.2f} MB/s  peak {row['peak_gib']:.2f} GiB  {row['said']} documents stay"
-    print(f"{row['engine']:<10} {row['megabytes']:>5} MB  {row['cores']} cores {row['seconds']:9.1f} s {speed}", flush=True)
+    print(
+        f"{row['engine']:<10} {row['megabytes']:>5} MB  {row['cores']} cores {row['seconds']:9.1f} s {speed}",
+        flush=True,
+    )
 
 
 def programs(corpus: Path, work: Path, cores: int, options: argparse.Namespace) -> dict[str, list[str]]:
@@ -156,7 +159,9 @@ def documents(data: Path, size: int) -> Iterator[dict[str, Any]]:
             text += f" Contact jane.doe{number}@example.org or call (202) 555-01{number % 100:02}."
         recent = [*recent[-999:], text]
         done += len(text)
-        yield Document(text, title=f"Title {number}", source="site", url=f"https://site{number % 50}.example/{number}").row()
+        yield Document(
+            text, title=f"Title {number}", source="site", url=f"https://site{number % 50}.example/{number}"
+        ).row()
 
 
 def _text(rng: random.Random, sentences: list[str], paragraphs: list[str], recent: list[str]) -> str:

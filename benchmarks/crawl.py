@@ -8,7 +8,7 @@ pages.
 python benchmarks/crawl.py [--pages 2000] [--rounds 3] [--json FILE]
 """
 
-# ruff: noqa: T201 - a program that prints
+
 
 from __future__ import annotations
 

@@ -234,15 +234,15 @@ def of_one_site(pages: Sequence[Labelled], **options: float) -> list[dict[str, A
 
 
 def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    print(f"\n{title}\n{'':46}  precision      recall         F1             chosen  held out  pages/s")  # noqa: T201
+    print(f"\n{title}\n{'':46}  precision      recall         F1             chosen  held out  pages/s")
     for found in rows:
         cells = [f"{value:.4f} ±{margin:.3f}" for value, margin in zip(found["score"], found["margins"], strict=True)]
         halves = [f"{value:.4f}" if value is not None else "" for value in found["halves"]]
         speed = found.get("pages_per_second", "")
-        print(f"{found['name']:46}  {'  '.join(cells)}  {halves[0]:6}  {halves[1]:8}  {speed:>7}")  # noqa: T201
+        print(f"{found['name']:46}  {'  '.join(cells)}  {halves[0]:6}  {halves[1]:8}  {speed:>7}")
         if "difference" in found:
             by, margin = found["difference"]
-            print(f"{'':46}  F1 {by:+.4f} ±{margin:.4f} against {found['against']}")  # noqa: T201
+            print(f"{'':46}  F1 {by:+.4f} ±{margin:.4f} against {found['against']}")
 
 
 def main() -> None:

@@ -52,10 +52,10 @@ def main(tokens: int = 1024, size: int = 320, vocabulary: int = 8192) -> None:
         for name, engine in ENGINES.items():
             times[name].append(seconds(engine, hidden, weight, targets))
     best = statistics.median(times["steep"])
-    print(f"{tokens} tokens, size {size}, vocabulary {vocabulary}, {device}, torch {torch.__version__}")  # noqa: T201
+    print(f"{tokens} tokens, size {size}, vocabulary {vocabulary}, {device}, torch {torch.__version__}")
     for name, found in times.items():
         low, median, high = (1e3 * value for value in statistics.quantiles(found, n=4))
-        print(f"{name:6} {median:8.1f} ms ({low:.1f} to {high:.1f}), {median / best / 1e3:.2f} x steep")  # noqa: T201
+        print(f"{name:6} {median:8.1f} ms ({low:.1f} to {high:.1f}), {median / best / 1e3:.2f} x steep")
 
 
 if __name__ == "__main__":

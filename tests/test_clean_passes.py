@@ -142,7 +142,7 @@ def test_what_goes_wrong_in_a_process_reaches_the_user_as_it_was_said(
 ) -> None:
     (tmp_path / "mine.py").write_text("def fails(document):\n    raise KeyError('tilt')\n", "utf-8")
     step = {"function": {"call": f"mine:{error}"}}
-    with pytest.raises(kind, match="mine.py") as raised:
+    with pytest.raises(kind, match=r"mine\.py") as raised:
         clean_files([gathered(tmp_path)], steps(step), folder=tmp_path, work=tmp_path / "work")
     assert type(raised.value) in (UsageError, SteepError)
 

@@ -1,4 +1,4 @@
-"""One article on a website, on Facebook and on Instagram: it must not be trained on in one guise and tested in another."""
+"""One article on a website, on Facebook and on Instagram: not to be trained on in one guise and tested in another."""
 
 from __future__ import annotations
 
@@ -55,8 +55,10 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     posted = next(post for post in instagram if post["ownerUsername"] == "hollowoakkettles")
     for number, text in enumerate(texts):
         facebook.append(own | {"postId": f"f{number}", "url": f"https://fb.example/{number}", "text": text})
-        changed = retold(text, rng.choice((0.01, 0.03, 0.06)), rng)
-        instagram.append(posted | {"id": f"i{number}", "shortCode": f"i{number}", "caption": changed, "url": f"i/{number}"})
+        name, changed = f"i{number}", retold(text, rng.choice((0.01, 0.03, 0.06)), rng)
+        instagram.append(
+            posted | {"id": name, "shortCode": name, "caption": changed, "url": f"https://ig.example/{name}"}
+        )
     (folder / "facebook.json").write_text(json.dumps(facebook), "utf-8")
     (folder / "instagram.json").write_text(json.dumps(instagram), "utf-8")
     assert len(texts) > 30

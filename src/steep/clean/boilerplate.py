@@ -115,12 +115,12 @@ def _by_site(found: list[dict[str, Any]]) -> Blocks:
 def _witnesses(pages: daft.DataFrame, repeated: Blocks, scratch: Path) -> daft.DataFrame:
     """Each page reduced to its own words, or whole where it has hardly any; on disk, since it is read several times."""
 
-    @daft.func(return_dtype=DataType.string(), use_process=False)
     def own(text: str, site: str) -> str:
         rare = _strip(text, repeated.get(site, frozenset()))
         return rare if len(rare) >= _OWN_SHARE * len(text) else text
 
-    pages.select("row", "id", own(col("text"), col("site")).alias("text")).write_parquet(scratch / "witnesses")
+    reduce = daft.func(own, return_dtype=DataType.string(), use_process=False)
+    pages.select("row", "id", reduce(col("text"), col("site")).alias("text")).write_parquet(scratch / "witnesses")
     return frame(scratch / "witnesses")
 
 

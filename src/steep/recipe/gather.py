@@ -96,7 +96,7 @@ class WebSource(SourceSection):
     exclude: list[RegularExpression] = Field(default=[])
     """Regular expressions; an address that matches one is not fetched."""
     render: Literal["never", "auto", "always"] = "never"
-    """`auto` opens a page in Chromium if its main text is missing without JavaScript; needs `pip install steep[web]`."""
+    """`auto` opens a page in Chromium if its main text is missing without JavaScript; needs the extra `web`."""
     pdf: bool = False
     """Fetch PDF files that pages of the site link to, too, and take their text."""
     timeout: Positive = 30.0
