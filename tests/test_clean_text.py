@@ -64,6 +64,7 @@ def test_a_title_is_one_line() -> None:
     assert one_line("  A title\n on two  lines ") == "A title on two lines"
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_repairing_twice_changes_nothing_more(text: str) -> None:
     assert repair(repair(text)) == repair(text)
@@ -92,7 +93,7 @@ def test_longer_signs_of_garbled_text_are_shown_to_it_as_well(text: str) -> None
     assert not _stays(text)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=1500, deadline=None)
 @given(TRICKY)
 def test_what_ftfy_would_mend_is_mended(text: str) -> None:
     assert _mended(text) == ftfy.fix_text(text, _REPAIR)

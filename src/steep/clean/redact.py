@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from phonenumbers import SUPPORTED_REGIONS
 
 from steep.clean import credentials, emails, networks, phones
 from steep.clean.credentials import find_secrets
@@ -31,6 +32,7 @@ from steep.clean.networks import find_ips, normal_ip
 from steep.clean.payments import CARD_HINT, IBAN_HINT, compact, find_cards, find_ibans
 from steep.clean.phones import find_phones
 from steep.clean.rows import Batch, Finding, RowStep
+from steep.errors import UsageError
 from steep.recipe.clean import REDACT_KINDS, Redact
 
 Note = Callable[[str, str], None]
@@ -59,7 +61,7 @@ FINDERS: dict[str, Finder] = {
 def redact_step(options: Redact, folder: Path, key: bytes | None = None) -> RowStep:
     """``key`` of the hashes: the same in all processes of a run and stored nowhere; without one, a random one."""
     key = key or secrets.token_bytes(32)
-    regions = _regions(options.region)
+    regions = _known(_regions(options.region))
 
     def step(batch: Batch) -> None:
         batch.findings = [[] for _ in batch.text]
@@ -148,3 +150,10 @@ def _replaced(text: str, kind: str, spans: Iterable[tuple[int, int]], note: Note
 
 def _regions(region: str | Sequence[str]) -> Sequence[str]:
     return (region,) if isinstance(region, str) else tuple(region)
+
+
+def _known(regions: Sequence[str]) -> Sequence[str]:
+    for region in regions:
+        if region not in SUPPORTED_REGIONS:
+            raise UsageError(f"clean: redact: no country has the code {region}; give one such as US, or GB (not UK)")
+    return regions
