@@ -64,7 +64,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What a step that sees all documents learned: a table that its row step is made from, and what readers are shown."""
+    """What a step learned that sees all documents: a table for its row step, and what readers are shown."""
 
     table: pa.Table
     evidence: list[dict[str, Any]]
