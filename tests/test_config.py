@@ -64,7 +64,7 @@ train:
 
 TEN_MESSAGES = """\
 recipe.yaml:1: name: expected text, got 2024: put it in quotes, "2024"
-recipe.yaml:3: gather.0: expected a source with one of the keys files, web, social; `wb`: did you mean `web`?
+recipe.yaml:3: gather.0: expected a source with one of the keys files, web, news, feed, social, apify, hub, sql; `wb`: did you mean `web`?
 recipe.yaml:4: gather.1.web: expected an address that starts with https:// or http://; got 'www.example.com'
 recipe.yaml:5: gather.1.max_page: unknown key `max_page`: did you mean `max_pages`?
 recipe.yaml:7: clean.0: expected one of whitespace, markup, boilerplate, redact, deduplicate, length, language; \
@@ -140,13 +140,13 @@ def test_a_mistake_is_explained_in_the_recipes_own_words(mistakes: Any, section:
     [
         (
             "https://www.example.com",
-            "0: expected a source that starts with its kind (files, web, social): write `- web: h",
+            "0: expected a source that starts with its kind (files, web, news, feed, social, apify, hub, sql): write `- web: h",
         ),
         (
             "notes.txt",
-            "0: expected a source that starts with its kind (files, web, social): write `- files: notes.txt`",
+            "0: expected a source that starts with its kind (files, web, news, feed, social, apify, hub, sql): write `- files: notes.txt`",
         ),
-        ("3", "0: expected a source with one of the keys files, web, social; got 3"),
+        ("3", "0: expected a source with one of the keys files, web, news, feed, social, apify, hub, sql; got 3"),
         ("{social: posts.json}", "0.owner: missing: page or user name whose posts are kept"),
         ("{files: [a, 3]}", '0.files.1: expected text, got 3: put it in quotes, "3"'),
         ("{files: 3}", "0.files: expected text or a list, got 3"),
@@ -274,7 +274,7 @@ def test_a_file_that_is_no_recipe_says_what_a_recipe_is(mistakes: Any, text: str
     (found,) = mistakes(text)
     assert found.startswith("recipe.yaml:1: ")
     assert message in found
-    assert "name, gather, clean, prepare, model, train, evaluate" in found
+    assert "name, cluster, limit, gather, clean, prepare, model, train, evaluate" in found
 
 
 def test_a_file_that_is_not_utf_8_is_named_with_the_line(tmp_path: Path) -> None:

@@ -82,10 +82,12 @@ tables below give the value of every key that is left out.
 def recipe_reference() -> str:
     """All keys with their types, defaults and meanings, as Markdown."""
     schema = recipe_schema()
-    parts = [_INTRODUCTION, _table({key: schema["properties"][key] for key in ("name",)}, schema)]
-    for key in schema["properties"]:
-        if key != "name":
-            parts += _top_section(key, schema["properties"][key], schema)
+    fields = schema["properties"]
+    single = [key for key, field in fields.items() if "items" not in field and _resolved(field, schema) is field]
+    parts = [_INTRODUCTION, _table({key: fields[key] for key in single}, schema)]
+    for key in fields:
+        if key not in single:
+            parts += _top_section(key, fields[key], schema)
     return "\n".join(parts)
 
 
@@ -93,7 +95,9 @@ def _top_section(key: str, field: Schema, schema: Schema) -> Iterator[str]:
     if key == "gather":
         yield f"## gather\n\n{field['description']} A list; each entry starts with its kind.\n"
         for kind, source in SOURCES.items():
-            yield from _section(f"gather: {kind}", schema["$defs"][source.__name__], schema)
+            section = schema["$defs"][source.__name__]
+            first = {kind: section["properties"][kind]}
+            yield from _section(f"gather: {kind}", {**section, "properties": first | section["properties"]}, schema)
     elif "items" in field:
         steps = _object(_resolved(field["items"], schema))["properties"]
         yield f"## {key}\n\n{field['description']} A list; an entry is a bare name or a name with options.\n"
@@ -165,6 +169,8 @@ def _kind(field: Schema, schema: Schema) -> str:
     """What a key takes, in words."""
     if "properties" in _resolved(field, schema):
         return "section"
+    if "const" in field:
+        return f"`{field['const']}`"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "type" not in field:

@@ -65,7 +65,12 @@ def _as_written_nationally(written: str, region: str) -> bool:
 
 
 def _groups_like_a_phone(groups: list[str]) -> bool:
-    """Single digits stand only at the end, as German switchboards (040 66969-0), and before 800 (0 800 123 456)."""
+    """Single digits stand only at the end, as German switchboards (040 66969-0), and before 800 (0 800 123 456).
+
+    More than five pairs are a row of numbers.
+    """
+    if len(groups) > 5 and {len(group) for group in groups} == {2}:
+        return False
     first, *middle, last = groups
     if len(first) == 1 and not (first == "0" and middle and middle[0][0] == "8"):
         return False

@@ -28,7 +28,7 @@ _VERSION_WORD = regex.compile(
     regex.IGNORECASE,
 )
 _NETWORK_WORD = regex.compile(
-    r"(?r)\b(?:ips?|address(?:es)?|adresse|hosts?|server|servers|servidor|serveur|dns|ping|gateway|router|resolver|nameserver|proxy"
+    r"(?r)\b(?:ips?|address(?:es)?|adresse|hosts?|servers?|servidor|serveur|dns|ping|gateway|router|resolver|nameserver|proxy"
     r"|subnet|client|peer|remote|localhost|network|from|http|https|ssh|allow|deny|listen\w*|bind)\b[^\n]{0,20}",
     regex.IGNORECASE,
 )

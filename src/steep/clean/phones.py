@@ -41,7 +41,7 @@ _WEB_ADDRESS = re.compile(r"://|www\.|[a-z]/$|/(?:19|20)[0-9]{2}/$")
 _LINK_THAT_DIALS = re.compile(r"(?:wa\.me/|tel:|phone=)$")
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}[ -]$")
 _GOES_ON = re.compile(rf"[{_LETTER}@%\\]|/[a-z]|-[{_LETTER}]|\.[0-9]|,[0-9]{{1,2}}(?![0-9])")
-_AND = re.compile(rf"[{_BLANK}]?(?:[/,;&|]|or|and|und|oder|ou|et|y|o|e)[{_BLANK}]?")
+_AND = re.compile(rf"[{_BLANK}]?(?:[/&|]|or|and|und|oder|ou|et|y|o|e)[{_BLANK}]?")
 _EXTENSION = re.compile(
     rf"[{_BLANK},]{{0,2}}(?:x|ext\.?|extension|ramal)[{_BLANK}]?[0-9]{{1,6}}(?![{_LETTER}])", re.IGNORECASE
 )
@@ -106,14 +106,14 @@ class _Dialled:
             first = (first if last is None else last) + 1
 
     def _may_be_cut(self, groups: Sequence[Span], at: int) -> bool:
-        """Whether a number may begin with the group ``at``, or end before it: not within a series of like numbers."""
+        """Whether a number may begin with the group ``at``, or end before it: not in a row of likes or thousands."""
         if at in (0, len(groups)):
             return True
         (start, before), (after, end) = groups[at - 1 : at + 1]
         if not _CUT.search(self.text, before, after):
             return False
         mark = self.text[before:after]
-        like = before - start == end - after
+        like = before - start == end - after or (before - start < 3 and end - after == 3)
         goes_on = at > 1 and self.text[groups[at - 2][1] : start] == mark
         went_on = at + 1 < len(groups) and self.text[end : groups[at + 1][0]] == mark
         return not (like and (goes_on or went_on))

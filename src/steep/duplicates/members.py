@@ -7,8 +7,7 @@ over most pairs that are below the threshold. So a document takes about 0.5 kB o
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -32,10 +31,10 @@ _MULTIPLIERS = np.random.default_rng(5).integers(1, 2**63, 256, dtype=np.uint64)
 class Members:
     """Documents by their position in the order of rows."""
 
-    def __init__(self, folder: Path, threshold: float, file: BinaryIO) -> None:
+    def __init__(self, paths: Sequence[str], threshold: float, file: BinaryIO) -> None:
         self.threshold = threshold
         bands, _ = bands_and_rows(threshold)
-        parts = list(_read(folder, bands, shingles := _Shingles(file)))
+        parts = list(_read(paths, bands, shingles := _Shingles(file)))
         rows, signatures, keys = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.argsort(rows)
         self.rows: Indices = rows[order]
@@ -123,14 +122,21 @@ def _runs(words: Hashes, size: int) -> Hashes:
     return np.lib.stride_tricks.sliding_window_view(words, size) @ _MULTIPLIERS[:size]
 
 
-def _read(folder: Path, bands: int, shingles: _Shingles) -> Iterator[tuple[Any, Any, Any]]:
+def _read(paths: Sequence[str], bands: int, shingles: _Shingles) -> Iterator[tuple[Any, Any, Any]]:
     """Rows, signatures and band keys, a batch at a time; words go to the shingles in the same order."""
-    for path in sorted(folder.glob("*.parquet")):
-        for batch in pq.ParquetFile(path).iter_batches(columns=["row", "words", "signature"]):
-            shingles.add(batch["words"])
-            signatures = batch["signature"].flatten().to_numpy().reshape(len(batch), bands, -1)
-            keys = signatures.astype(np.uint64) @ _MULTIPLIERS[: signatures.shape[2]]
-            yield batch["row"].to_numpy(), signatures.astype(np.uint8).reshape(len(batch), -1), keys
+    for batch in _batches(paths):
+        shingles.add(batch["words"])
+        signatures = batch["signature"].flatten().to_numpy().reshape(len(batch), bands, -1)
+        keys = signatures.astype(np.uint64) @ _MULTIPLIERS[: signatures.shape[2]]
+        yield batch["row"].to_numpy(), signatures.astype(np.uint8).reshape(len(batch), -1), keys
+
+
+def _batches(paths: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Row group by row group: a batch that spans several holds 65,536 documents, however long they are."""
+    for path in paths:
+        file = pq.ParquetFile(path)
+        for group in range(file.num_row_groups):
+            yield from file.iter_batches(row_groups=[group], columns=["row", "words", "signature"])
 
 
 def _buckets(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:

@@ -63,8 +63,9 @@ class Sketches:
         self.threshold = threshold
         self.folder = folder
         self._bands = [f"band{number}" for number in range(bands_and_rows(threshold)[0])]
-        _sketched(documents, threshold).write_parquet(folder / "sketches")
-        self.rows = daft.read_parquet([glob.escape(str(path)) for path in (folder / "sketches").iterdir()])
+        written = _sketched(documents, threshold).write_parquet(folder / "sketches").to_pydict()
+        # Not all that lies there: a worker of a cluster that was killed leaves half a file.
+        self.rows = daft.read_parquet([glob.escape(path) for path in written["path"]])
         """``row``, ``id``, ``equal``, ``size`` (bytes of its words, 0 where it has none) and a key for each band."""
 
     def repeated(self) -> daft.DataFrame:

@@ -7,6 +7,7 @@ while it is written. If all of 2 GB of abstracts resemble each other, this pass 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -35,14 +36,14 @@ def verified(documents: daft.DataFrame, sketches: Sketches, candidates: daft.Dat
     """What a walk finds: ``row``, ``first`` and ``similarity``."""
     if not candidates.count_rows():
         return _nothing()
-    folders = _write_batches(documents, sketches, candidates)
+    batches = _write_batches(documents, sketches, candidates)
     found = daft.func(
         _walking(walk, sketches.threshold),
         return_dtype=DataType.list(DataType.struct(_FOUND)),
-        use_process=len(folders) > 1,
+        use_process=len(batches) > 1,
     )
-    batches = daft.from_pydict({"folder": folders}).into_batches(1)  # each a task of its own
-    walked = batches.select(explode(found(col("folder"))).alias("found")).where(~col("found").is_null())
+    tasks = daft.from_pydict({"paths": batches}).into_batches(1)
+    walked = tasks.select(explode(found(col("paths"))).alias("found")).where(~col("found").is_null())
     return walked.select(*(col("found").get(name).alias(name) for name in _FOUND)).collect()
 
 
@@ -50,10 +51,10 @@ def _nothing() -> daft.DataFrame:
     return daft.from_arrow(pa.schema([(name, kind.to_arrow_dtype()) for name, kind in _FOUND.items()]).empty_table())
 
 
-def _walking(walk: Walk, threshold: float) -> Callable[[str], list[dict[str, Any]]]:
-    def walking(folder: str) -> list[dict[str, Any]]:
-        with TemporaryFile(dir=folder) as shingles:
-            members = Members(Path(folder), threshold, shingles)
+def _walking(walk: Walk, threshold: float) -> Callable[[list[str]], list[dict[str, Any]]]:
+    def walking(paths: list[str]) -> list[dict[str, Any]]:
+        with TemporaryFile(dir=Path(paths[0]).parent) as shingles:
+            members = Members(paths, threshold, shingles)
             return [
                 {"row": int(members.rows[member]), "first": int(members.rows[first]), "similarity": similarity}
                 for member, first, similarity in walk(members)
@@ -62,15 +63,17 @@ def _walking(walk: Walk, threshold: float) -> Callable[[str], list[dict[str, Any
     return walking
 
 
-def _write_batches(documents: daft.DataFrame, sketches: Sketches, candidates: daft.DataFrame) -> list[str]:
-    """Folders with the signatures and the hashed words of the rows that have a part in a component."""
+def _write_batches(documents: daft.DataFrame, sketches: Sketches, candidates: daft.DataFrame) -> list[list[str]]:
+    """Of each batch the files with signatures and hashed words of the rows that have a part in a component."""
     texts = documents.select(col("row").cast(DataType.int64()), "text").join(_batches(sketches, candidates), on="row")
     words = list_map(split(col("words"), " "), hash(daft.element())).alias("words")
-    batches = with_signatures(texts, sketches.threshold).select("row", "batch", "signature", words)
-    folder = sketches.folder / "batches"
+    members = with_signatures(texts, sketches.threshold).select("row", "batch", "signature", words)
     with execution_config_ctx(parquet_target_row_group_size=ROW_GROUP_BYTES):
-        batches.write_parquet(folder, partition_cols=["batch"])
-    return sorted(map(str, folder.iterdir()))
+        written = members.write_parquet(sketches.folder / "batches", partition_cols=["batch"]).to_pydict()
+    batches: dict[int, list[str]] = defaultdict(list)
+    for batch, path in zip(written["batch"], written["path"], strict=True):
+        batches[batch].append(path)
+    return list(batches.values())
 
 
 def _batches(sketches: Sketches, candidates: daft.DataFrame) -> daft.DataFrame:

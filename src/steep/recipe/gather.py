@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -35,8 +35,9 @@ class SourceSection(Section):
     credential: ClassVar[str | None] = None
     """The key whose value is the name of an environment variable that holds a secret."""
 
-    name: str | None = None
-    licence: str | None = None
+    if TYPE_CHECKING:  # each kind has them, in its own words
+        name: str | None
+        licence: str | None
 
     @property
     def places(self) -> list[str]:
