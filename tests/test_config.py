@@ -67,9 +67,9 @@ recipe.yaml:1: name: expected text, got 2024: put it in quotes, "2024"
 recipe.yaml:3: gather.0: expected a source with one of the keys files, web, news, feed, social, apify, hub, sql; `wb`: did you mean `web`?
 recipe.yaml:4: gather.1.web: expected an address that starts with https:// or http://; got 'www.example.com'
 recipe.yaml:5: gather.1.max_page: unknown key `max_page`: did you mean `max_pages`?
-recipe.yaml:7: clean.0: expected one of whitespace, markup, boilerplate, redact, deduplicate, length, language; \
-got 'whitespce': did you mean whitespace?
-recipe.yaml:8: clean.1.redact.0: expected one of email, phone; got 'emal': did you mean email?
+recipe.yaml:7: clean.0: expected one of whitespace, markup, boilerplate, redact, deduplicate, length, language, \
+quality, decontaminate, licences, lowercase, replace, function; got 'whitespce': did you mean whitespace?
+recipe.yaml:8: clean.1.redact.0: expected one of email, phone, iban, card, ip, secret; got 'emal': did you mean email?
 recipe.yaml:9: prepare.learning_rate: unknown key `learning_rate` here: it belongs under `train`
 recipe.yaml:9: prepare.template: expected one of plain, title-description, alpaca, llama-2, llama-3, FILE.jinja; \
 got 'alpca': did you mean alpaca?
