@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steep.duplicates import copies, members, near_duplicate_groups
-from steep.duplicates.sketches import bands_and_rows
+from steep.duplicates.sketches import Sketches, bands_and_rows
 
 WORDS = ["alder", "birch", "cedar", "dogwood", "elm", "fir", "gorse", "hazel", "ivy", "juniper", "larch", "maple"]
 
@@ -249,6 +249,28 @@ def test_long_documents_are_verified_by_all_of_their_shingles(edits: int, row: l
     near = edited(text, *range(5, 10_000, 10_000 // edits))
     assert (jaccard(text, near) >= 0.95) == bool(row)
     assert [found[0] for found in copied([text, near], 0.95)] == row
+
+
+def test_half_a_file_that_a_killed_worker_left_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "sketches").mkdir()
+    (tmp_path / "sketches/half.parquet").write_bytes(b"PAR1 and no more")
+    documents = frame(["a b c", "A b c"]).with_column("row", daft.col("id").right(1).cast(daft.DataType.int64()))
+    assert Sketches(documents, 0.8, tmp_path).repeated().to_pydict() == {"row": [1], "first": [0]}
+
+
+def test_many_pairs_are_reduced_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = with_variants(300)
+    whole = copied(texts)
+    monkeypatch.setattr("steep.duplicates.sketches.KEYS_AT_ONCE", 2000)
+    monkeypatch.setattr("steep.duplicates.sketches.MOST_EDGES", 10)
+    assert copied(texts) == whole
+
+
+def test_no_more_than_a_row_group_is_read_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "members.parquet"
+    table = pa.table({"row": range(6), "words": [[1, 2]] * 6, "signature": [[3, 4]] * 6})
+    pq.write_table(table, path, row_group_size=2)
+    assert [len(batch) for batch in members.in_row_groups([str(path)])] == [2, 2, 2]
 
 
 def test_each_of_thousands_of_copies_of_one_page_is_compared_about_once(comparisons: Counter[str]) -> None:

@@ -78,7 +78,7 @@ def test_tables_of_every_kind_are_read_packed_or_not(tmp_path: Path, kind: str, 
     assert not failures
     assert [document.text for document in documents] == ["Mind the whistle.", "A kettle is a promise."]
     first, second = documents
-    assert (first.title, first.url, first.licence) == ("One", "https://example.com/1", "CC0")
+    assert (first.title, first.url, first.licence) == ("One", "https://example.com/1", "cc0")
     assert first.published == datetime(2024, 2, 3, tzinfo=UTC)
     assert first.source == f"posts.{kind}{packed}"
     assert {name: int(value) for name, value in first.meta.items()} == {"n": 1}

@@ -408,3 +408,16 @@ def test_a_changed_function_of_the_user_makes_clean_run_again(tmp_path: Path) ->
     after = fingerprints(read_recipe(tmp_path / "recipe.yaml"))
     assert before["gather"] == after["gather"]
     assert before["clean"] != after["clean"]
+
+
+def test_a_limit_does_not_replace_a_gather_that_was_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("some text", "utf-8")
+    (tmp_path / "recipe.yaml").write_text("name: any\ngather: [{files: texts.txt}]\n", "utf-8")
+    run_recipe(tmp_path / "recipe.yaml", runs=tmp_path / "runs", options=Options(until="gather"))
+    run = Run(tmp_path / "runs/any")
+    run.discard(["gather"], keep="gather")
+    shutil.rmtree(run.stage("gather"))
+    (run.partial("gather") / "state").mkdir(parents=True)
+    with pytest.raises(UsageError, match="a limit would replace it"):
+        run_recipe(tmp_path / "recipe.yaml", ["limit=3"], runs=tmp_path / "runs", options=Options(until="gather"))
+    assert (run.partial("gather") / "state").is_dir()

@@ -166,7 +166,7 @@ def test_a_missing_variable_is_named_with_template_document_and_what_there_is(tm
     message = refused(**jinja_file(tmp_path, "{{ headline }}"))
     assert message == (
         f"template own.jinja: document {TEA.id} has no variable 'headline'; documents have "
-        "id, licence, owner, published, source, tags, text, title, topic, url. "
+        "fetched, id, licence, owner, published, robots, source, tags, text, title, topic, url. "
         "Fill it with prepare.fields.headline"
     )
 

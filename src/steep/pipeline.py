@@ -92,9 +92,10 @@ def run_recipe(
 
 
 def _keep_whole(run: Run) -> None:
-    """A first look must not cost what was gathered in full. Raises UsageError."""
+    """A first look must not cost what was gathered in full, finished or not. Raises UsageError."""
     record = run.read()
-    if "gather" in record["stages"] and "limit" not in record["recipe"]:
+    begun = "gather" in record["stages"] or (run.partial("gather") / "state").is_dir()
+    if begun and "limit" not in record["recipe"]:
         name = f"{record['name']}-look"
         raise UsageError(
             f"{run.folder} holds all that was gathered, and a limit would replace it: give the look a run of its own, "

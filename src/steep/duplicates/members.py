@@ -124,15 +124,15 @@ def _runs(words: Hashes, size: int) -> Hashes:
 
 def _read(paths: Sequence[str], bands: int, shingles: _Shingles) -> Iterator[tuple[Any, Any, Any]]:
     """Rows, signatures and band keys, a batch at a time; words go to the shingles in the same order."""
-    for batch in _batches(paths):
+    for batch in in_row_groups(paths):
         shingles.add(batch["words"])
         signatures = batch["signature"].flatten().to_numpy().reshape(len(batch), bands, -1)
         keys = signatures.astype(np.uint64) @ _MULTIPLIERS[: signatures.shape[2]]
         yield batch["row"].to_numpy(), signatures.astype(np.uint8).reshape(len(batch), -1), keys
 
 
-def _batches(paths: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Row group by row group: a batch that spans several holds 65,536 documents, however long they are."""
+def in_row_groups(paths: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """What they hold, in batches that are no larger than a row group, however many rows those have."""
     for path in paths:
         file = pq.ParquetFile(path)
         for group in range(file.num_row_groups):

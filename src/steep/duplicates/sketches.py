@@ -10,20 +10,23 @@ from __future__ import annotations
 import glob
 import math
 from collections.abc import Iterator
-from functools import lru_cache, reduce
+from functools import lru_cache
 from pathlib import Path
 
 import daft
 from daft import DataType, col
 from daft.functions import chunk, fill_null, hash, length_bytes, list_map, minhash, normalize, regexp_replace
 
-from steep.duplicates.components import connected_components
+from steep.duplicates.components import connected_components, gathered
 
 WORDS_PER_SHINGLE = 5
 MOST_HASHES = 256
 RECALL = 0.97
 KEYS_AT_ONCE = 2**21
 """How many band keys are grouped in one query: it needs about 100 bytes for each."""
+
+MOST_EDGES = 2**22
+"""Where more pairs share a band, they are reduced to their components before those of further bands are added."""
 
 
 @lru_cache
@@ -77,8 +80,13 @@ class Sketches:
 
         A text without a word has no shingle, and texts equal to an earlier one follow its fate.
         """
-        edges = [self._sharing(bands).join(repeated, on="row", how="anti").collect() for bands in self._portions()]
-        return connected_components(reduce(daft.DataFrame.concat, edges))
+        edges = repeated.limit(0)
+        for bands in self._portions():
+            found = self._sharing(bands).join(repeated, on="row", how="anti")
+            edges = gathered(edges.concat(found))
+            if edges.count_rows() > MOST_EDGES:
+                edges = connected_components(edges)
+        return connected_components(edges)
 
     def _portions(self) -> Iterator[list[str]]:
         at_once = max(1, KEYS_AT_ONCE // max(1, self.rows.count_rows()))

@@ -12,7 +12,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ from steep.gather.pages import Fetched, Pages
 from steep.gather.responses import NO_SITEMAP, as_page, canonical_of, is_pdf, is_sitemap, sitemap_of, words_of
 from steep.gather.walk import PATIENCE, Address, Walk
 
+MOVING = "page is navigating"
+"""What Playwright says of a page that is asked for its content in the middle of a redirect."""
 TOO_LARGE = "larger than {max_bytes:,} bytes"
 REASONS: dict[type[Exception], str] = {
     DownloadTimeoutError: "no complete answer within {timeout:g} s",
@@ -231,8 +233,13 @@ class Site(scrapy.Spider):  # type: ignore[misc]
             else:
                 self._keep_page(page, rendered=why)
 
-    def note_not_rendered(self, failure: Any) -> None:
+    def note_not_rendered(self, failure: Any) -> Iterator[scrapy.Request]:
         meta = failure.request.meta
+        if MOVING in str(failure.value) and "again" not in meta:  # a busy browser that was asked in between
+            again = self._rendering(meta["plain"], meta["why"])
+            again.meta["again"] = True
+            yield again
+            return
         self._not_rendered(meta["plain"], meta["why"], self.reason(failure.value))
 
     def _not_rendered(self, plain: HtmlResponse, why: str, reason: str) -> None:
