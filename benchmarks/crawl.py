@@ -8,8 +8,6 @@ pages.
 python benchmarks/crawl.py [--pages 2000] [--rounds 3] [--json FILE]
 """
 
-
-
 from __future__ import annotations
 
 import argparse

@@ -17,6 +17,7 @@ from steep.config import RecipeFile, load_recipe, read_recipe, recipe_from_store
 from steep.errors import RecipeError
 from steep.recipe import Recipe
 
+KINDS = "files, web, news, feed, social, apify, hub, sql"
 SMALL = "name: small\ngather:\n  - files: notes.txt\n"
 
 
@@ -64,7 +65,8 @@ train:
 
 TEN_MESSAGES = """\
 recipe.yaml:1: name: expected text, got 2024: put it in quotes, "2024"
-recipe.yaml:3: gather.0: expected a source with one of the keys files, web, news, feed, social, apify, hub, sql; `wb`: did you mean `web`?
+recipe.yaml:3: gather.0: expected a source with one of the keys files, web, news, feed, social, \
+apify, hub, sql; `wb`: did you mean `web`?
 recipe.yaml:4: gather.1.web: expected an address that starts with https:// or http://; got 'www.example.com'
 recipe.yaml:5: gather.1.max_page: unknown key `max_page`: did you mean `max_pages`?
 recipe.yaml:7: clean.0: expected one of whitespace, markup, boilerplate, redact, deduplicate, length, language, \
@@ -140,13 +142,13 @@ def test_a_mistake_is_explained_in_the_recipes_own_words(mistakes: Any, section:
     [
         (
             "https://www.example.com",
-            "0: expected a source that starts with its kind (files, web, news, feed, social, apify, hub, sql): write `- web: h",
+            f"0: expected a source that starts with its kind ({KINDS}): write `- web: h",
         ),
         (
             "notes.txt",
-            "0: expected a source that starts with its kind (files, web, news, feed, social, apify, hub, sql): write `- files: notes.txt`",
+            f"0: expected a source that starts with its kind ({KINDS}): write `- files: notes.txt`",
         ),
-        ("3", "0: expected a source with one of the keys files, web, news, feed, social, apify, hub, sql; got 3"),
+        ("3", f"0: expected a source with one of the keys {KINDS}; got 3"),
         ("{social: posts.json}", "0.owner: missing: page or user name whose posts are kept"),
         ("{files: [a, 3]}", '0.files.1: expected text, got 3: put it in quotes, "3"'),
         ("{files: 3}", "0.files: expected text or a list, got 3"),
