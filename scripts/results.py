@@ -19,11 +19,14 @@ HEAD = """# Results
 Each table is the base model against the tuned one on text that was held out of training, with the same prompts, greedy
 decoding and seed. BLEU runs from 0 to 100, ROUGE from 0 to 1. No significance test has been run yet.
 `python scripts/results.py runs/demo runs/brand-voice runs/news > docs/results.md` makes this page; seconds are those of
-one run on two CPU cores that did other work at the same time.
+one run on two CPU cores that did other work at the same time. Below are the figures of [gathering and
+cleaning](#gathering-and-cleaning).
 
 `tiny` has 8 M parameters. It shows that the way from a website to a report works, and how far a voice can be learned in
 minutes; what it writes is not fit for use.
 """
+DATA = Path(__file__).parents[1] / "benchmarks/results/data.md"
+"""What the benchmarks of gathering and cleaning printed."""
 COMMANDS = {"demo": "steep demo"}
 
 
@@ -42,5 +45,10 @@ def section(run: Run) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    lines = [HEAD, *(line for folder in sys.argv[1:] for line in section(Run(Path(folder))))]
+    lines = [
+        HEAD,
+        *(line for folder in sys.argv[1:] for line in section(Run(Path(folder)))),
+        "",
+        DATA.read_text("utf-8").rstrip(),
+    ]
     sys.stdout.write("\n".join(lines) + "\n")
