@@ -187,7 +187,7 @@ def test_bands_propose_a_pair_at_the_threshold_with_97_percent(threshold: float)
 @pytest.mark.parametrize(("threshold", "edits"), [(0.5, 16), (0.8, 5)])
 def test_more_than_95_percent_of_pairs_just_above_the_threshold_are_found(threshold: float, edits: int) -> None:
     rng = random.Random(7)
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     while len(pairs) < 300:
         text = long_text(rng.randrange(10**9), 250)
         near = edited(text, *rng.sample(range(250), edits))

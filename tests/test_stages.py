@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from steep import stages
+from steep.advice import explain
 from steep.config import read_recipe, recipe_from_stored
 from steep.demo import serve_site
 from steep.errors import SteepError
 from steep.runs import Run
-from steep.stages import Stage, explain
+from steep.stages import Stage
 
 
 def disk(monkeypatch, free):

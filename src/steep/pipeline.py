@@ -16,12 +16,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from steep.advice import LESS_MEMORY
 from steep.config import RecipeFile, read_recipe
 from steep.errors import INTERRUPTED, SteepError, UsageError
 from steep.models import resolve
 from steep.preflight import clean_files, examine
 from steep.runs import STAGES, Run, file_hash, fingerprint, hold
-from steep.stages import LESS_MEMORY
 from steep.terminal import QUIET
 
 PACKAGES = ("steep", "torch", "transformers", "trl", "peft", "accelerate", "daft", "scrapy", "trafilatura", "sacrebleu")

@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steep.advice import explain
 from steep.base import loaded_commit
 from steep.config import recipe_from_stored, secrets_hidden
-from steep.errors import DISK_FULL, INTERRUPTED, SteepError
+from steep.errors import INTERRUPTED, SteepError
 from steep.recipe import Recipe
 from steep.runs import Run
 
@@ -32,18 +33,6 @@ if TYPE_CHECKING:
     from steep.evaluate import Results
 
 FAILURES_SHOWN = 50
-LITTLE_SPACE = 2**20
-"""Free bytes below which a failed write is taken to have failed for lack of them."""
-OUT_OF_MEMORY = ("OutOfMemoryError", "not enough memory", "can't allocate memory")
-"""As torch says it of GPUs and of the CPU."""
-LESS_MEMORY = {
-    "gather": "gather fewer files at a time, or use a machine with more of it",
-    "clean": "gather less, or use a machine with more of it",
-    "prepare": "gather less, or use a machine with more of it",
-    "train": "lower train.batch_size or prepare.max_length",
-    "evaluate": "lower prepare.max_length or the batch_size of the continuation",
-}
-"""What to do where memory does not suffice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,19 +291,6 @@ def main() -> None:
             raise
         print(message)  # noqa: T201
         sys.exit(1)
-
-
-def explain(error: Exception, name: str, folder: Path) -> str | None:
-    """What an error means for the one who started the run; None where it is no error of theirs."""
-    if isinstance(error, SteepError):
-        return str(error)
-    if isinstance(error, MemoryError) or any(sign in f"{type(error).__name__} {error}" for sign in OUT_OF_MEMORY):
-        return f"out of memory: {LESS_MEMORY[name]}. The same command goes on from here"
-    full = isinstance(error, OSError) and error.errno in DISK_FULL
-    # torch and others say only that a write failed
-    if full or "No space left" in str(error) or shutil.disk_usage(folder).free < LITTLE_SPACE:
-        return f"no space left on the disk of {folder}: free some, and the same command goes on from here"
-    return None
 
 
 def _end_with_parent(parent: int) -> None:

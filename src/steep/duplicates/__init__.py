@@ -6,7 +6,7 @@ equals another such text or shares nothing with it. Chinese and Japanese charact
 All of it is Daft dataflow, on this machine or on Ray: a pass over the documents leaves a sketch of each on disk
 (`sketches`), sketches propose components of documents that may be alike (`components`), and a second pass reads the
 texts of these only and verifies what is alike (`verification`, `members`, `walks`). So documents are read twice, and
-never held in memory if they come from disk: 2 GB of abstracts take 40 s on 2 cores and 1.2 GB of memory.
+never held in memory if they come from disk: 2 GB of abstracts take 50 s on 2 cores (70 s of CPU) and 1.3 GB of memory.
 
 Documents have the columns id and text, and ``row``, a number that gives their order; documents without it are numbered
 as they stand, for which they are loaded. ``scratch`` is a folder for sketches that all workers reach.
