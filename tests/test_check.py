@@ -440,3 +440,21 @@ def test_what_steps_of_cleaning_read_is_looked_for_before_any_work(tmp_path: Pat
     said = str(raised.value)
     assert "recipe.yaml:3: clean.0: no file matches 'evil.jsonl'" in said
     assert "recipe.yaml:3: clean.1: function: no module 'nowhere', neither beside the recipe" in said
+
+
+def test_a_browser_that_is_not_there_is_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("scrapy_playwright")
+    monkeypatch.setenv("STEEP_CHROMIUM", "no-such-browser")
+    text = "name: any\ngather:\n  - web: https://tea.example\n    render: auto\n"
+    (tmp_path / "recipe.yaml").write_text(text, "utf-8")
+    with pytest.raises(RecipeError, match=r"recipe.yaml:4: gather.0.render: STEEP_CHROMIUM names 'no-such-browser'"):
+        examine(read_recipe(tmp_path / "recipe.yaml"))
+
+
+def test_a_key_that_is_not_in_the_environment_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MEDIASTACK_ACCESS_KEY", raising=False)
+    (tmp_path / "recipe.yaml").write_text("name: any\ngather:\n  - news: mediastack\n", "utf-8")
+    with pytest.raises(RecipeError, match=r"recipe.yaml:3: gather.0.access_key: MEDIASTACK_ACCESS_KEY is not set"):
+        examine(read_recipe(tmp_path / "recipe.yaml"))

@@ -119,13 +119,14 @@ def test_after_kill_9_no_finished_part_is_cleaned_again(tmp_path: Path) -> None:
     child = subprocess.Popen(command, process_group=0)
     documents = tmp_path / "work/pass-0"
     deadline = time.monotonic() + 60
-    while len(list(documents.glob("part-*.parquet"))) < 3:
+    while len(list(documents.glob(".*.json"))) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     time.sleep(0.2)
-    done = {name for path in documents.glob("part-*.parquet") for name in pq.read_table(path)["url"].to_pylist()}
+    parts = [documents / f"part-{tally.stem[1:]}.parquet" for tally in documents.glob(".*.json")]
+    done = {url for part in parts for url in pq.read_table(part)["url"].to_pylist()}
     before = len((tmp_path / "calls").read_text().split())
     subprocess.run(command, check=True)
     again = (tmp_path / "calls").read_text().split()[before:]

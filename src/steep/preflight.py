@@ -20,6 +20,7 @@ from steep.located import Keys, Mistake, Place, parse, report
 from steep.paths import function_file, matching_files, on_this_machine
 from steep.recipe import Recipe
 from steep.recipe.clean import CleanStep
+from steep.recipe.gather import WebSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ def _files(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> dict[int, li
     for index, source in enumerate(recipe.recipe.gather):
         if source.credential and not os.environ.get(variable := getattr(source, source.credential)):
             mistakes.append((("gather", index, source.credential), f"{variable} is not set: export {variable}=…"))
+        if isinstance(source, WebSource) and source.render != "never":
+            mistakes += [(("gather", index, "render"), said) for said in _no_browser()]
         if not source.on_disk:
             continue
         try:
@@ -58,6 +61,15 @@ def _files(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> dict[int, li
         except SourceError as error:
             mistakes.append((("gather", index, source.kind), str(error)))
     return found
+
+
+def _no_browser() -> Iterator[str]:
+    from steep.gather.chromium import chromium
+
+    try:
+        chromium()
+    except SourceError as error:
+        yield str(error)
 
 
 def clean_files(steps: Sequence[CleanStep], folder: Path) -> list[Path]:

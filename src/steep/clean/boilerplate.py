@@ -13,6 +13,7 @@ Lines are counted by their 64-bit hashes, since most occur once and only those t
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ import pyarrow as pa
 from daft import DataType, col, lit
 from daft.functions import coalesce, concat, explode, list_distinct, regexp_replace, regexp_split
 
-from steep.clean.parts import frame
 from steep.clean.rows import Batch, Learned, RowStep
 from steep.clean.text import squeeze
 from steep.duplicates import near_duplicate_groups
@@ -120,8 +120,9 @@ def _witnesses(pages: daft.DataFrame, repeated: Blocks, scratch: Path) -> daft.D
         return rare if len(rare) >= _OWN_SHARE * len(text) else text
 
     reduce = daft.func(own, return_dtype=DataType.string(), use_process=False)
-    pages.select("row", "id", reduce(col("text"), col("site")).alias("text")).write_parquet(scratch / "witnesses")
-    return frame(scratch / "witnesses")
+    reduced = pages.select("row", "id", reduce(col("text"), col("site")).alias("text"))
+    written: list[str] = reduced.write_parquet(scratch / "witnesses").to_pydict()["path"]
+    return daft.read_parquet([glob.escape(path) for path in written])  # a worker that died may leave others
 
 
 def _strip(text: str, blocks: Set[str]) -> str:
