@@ -96,8 +96,8 @@ def run_pass(parts: Sequence[Part], job: Pass) -> Tally:
 
 
 def _results(todo: Sequence[tuple[int, Part]], job: Pass) -> Any:
-    """What each part's worker says; a single part is not worth a process."""
-    workers = min(len(todo), cores())
+    """What each part's worker says. Starting a process takes as long as a part, so that few parts are not worth one."""
+    workers = max(1, min(len(todo) // 2, cores()))
     if workers <= 1 and not on_ray():
         work = _Worker(job, todo)
         return (work.one(index) for index in range(len(todo)))
