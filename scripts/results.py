@@ -36,7 +36,8 @@ def section(run: Run) -> Iterator[str]:
     yield f"\n## {record['name']}\n\n```sh\n{command}\n```\n"
     yield "| stage | seconds | |\n|---|--:|---|"
     for name in STAGES:
-        yield f"| {name} | {record['stages'][name]['seconds']:.0f} | {'; '.join(map(str.strip, stage_line(run, name).splitlines()))} |"
+        said = "; ".join(map(str.strip, stage_line(run, name).splitlines()))
+        yield f"| {name} | {record['stages'][name]['seconds']:.0f} | {said} |"
     measured = changes(json.loads((run.need("evaluate") / "scores.json").read_text("utf-8")))
     yield "\n| | base | tuned | change | texts |\n|---|--:|--:|--:|--:|"
     for change in measured:
