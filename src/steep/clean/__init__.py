@@ -127,7 +127,7 @@ def clean_files(paths: Sequence[Path], steps: Sequence[CleanStep], *, folder: Pa
         last = number == len(runs) - 1
         kept = work / ("documents" if last else f"pass-{number}")
         make = partial(_make, run, work / LEARNED, folder.resolve(), key)
-        tally.add(run_pass(parts, Pass(number, make, kept, work / "dropped", work / "redacted", last)).as_dict())
+        run_pass(parts, Pass(number, make, kept, work / "dropped", work / "redacted", last), tally)
         parts = parts_of(sorted(kept.glob("part-*.parquet")))
     _tidy(work, len(runs))
     evidence |= _found(work / "redacted")

@@ -80,19 +80,20 @@ def step_name(name: str) -> str:
     return name.partition(".")[2]
 
 
-def run_pass(parts: Sequence[Part], job: Pass) -> Tally:
-    """Apply the steps of a pass to every part that is not done. Raises what the steps raise for the user."""
+def run_pass(parts: Sequence[Part], job: Pass, tally: Tally) -> None:
+    """Apply the steps of a pass to every part that is not done, and add up what it did to all of them.
+
+    Raises what the steps raise for the user.
+    """
     for folder in (job.kept, job.dropped, job.findings):
         folder.mkdir(parents=True, exist_ok=True)
     todo = [number for number in range(len(parts)) if not _tally_file(job, number).exists()]
-    tally = Tally()
     with progress(f"clean, pass {job.number + 1}", total=len(todo)) as update:
         for said in _results([(number, parts[number]) for number in todo], job):
             _raise(said)
             update()
     for number in range(len(parts)):
         tally.add(json.loads(_tally_file(job, number).read_text("utf-8")))
-    return tally
 
 
 def _results(todo: Sequence[tuple[int, Part]], job: Pass) -> Any:

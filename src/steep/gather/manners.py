@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -20,10 +19,9 @@ from scrapy.exceptions import IgnoreRequest
 from scrapy.extensions.throttle import AutoThrottle
 from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
-from scrapy.robotstxt import ProtegoRobotParser
 
 from steep.gather.http import retry_after
-from steep.gather.robots import ABSENT, ALLOWED, FORBIDDEN, LONGEST_DELAY, MOST_RULES
+from steep.gather.robots import FORBIDDEN, LONGEST_DELAY, Rules
 
 LONGEST_WAIT = 300.0
 FIRST_WAIT = 1.0
@@ -35,25 +33,6 @@ class Spider(Protocol):
     def pause(self, seconds: float) -> None: ...
     def stop(self, reason: str) -> None: ...
     def reason(self, error: Exception) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a host's robots.txt says; without ``parser`` everything is allowed, or nothing, if it is ``unknown``."""
-
-    parser: Any = None
-    unknown: str | None = None
-
-    @property
-    def decision(self) -> str:
-        """Of an address that no rule forbids."""
-        return ALLOWED if self.parser else ABSENT
-
-    def check(self, url: str, user_agent: str) -> None:
-        if self.unknown:
-            raise IgnoreRequest(f"taken for forbidden, since the site's robots.txt cannot be had: {self.unknown}")
-        if self.parser and not self.parser.allowed(url, user_agent):
-            raise IgnoreRequest(FORBIDDEN)
 
 
 class _Middleware:
@@ -89,14 +68,15 @@ class Robots(_Middleware):
     async def process_request(self, request: scrapy.Request) -> None:
         if "address" in request.meta:
             rules = await self._rules(request.url)
-            rules.check(request.url, self.user_agent)
+            if refusal := rules.refusal(request.url, self.user_agent):
+                raise IgnoreRequest(refusal)
             request.meta["robots"] = rules.decision
 
     def forbid(self, url: str) -> bool:
         """Whether an address is forbidden by a robots.txt that was asked for before."""
         known = self._hosts.get(urlsplit(url).netloc)
         rules = known.result() if known and known.done() else Rules()
-        return rules.parser is not None and not rules.parser.allowed(url, self.user_agent)
+        return rules.refusal(url, self.user_agent) == FORBIDDEN
 
     async def _rules(self, url: str) -> Rules:
         host = urlsplit(url).netloc
@@ -110,13 +90,9 @@ class Robots(_Middleware):
             response = await self.crawler.engine.download_async(request)
         except Exception as error:  # noqa: BLE001 - whatever it was, the rules are unknown
             return Rules(unknown=self.spider.reason(error))
-        if response.status >= 500 or response.status == 429:
-            return Rules(unknown=f"HTTP {response.status}")
-        if response.status >= 400:
-            return Rules()
-        parser = ProtegoRobotParser(response.body[:MOST_RULES], None)
-        slow_down(self.crawler, parser.crawl_delay(self.user_agent) or 0.0)
-        return Rules(parser)
+        rules = Rules.of(response.status, response.body)
+        slow_down(self.crawler, rules.delay(self.user_agent))
+        return rules
 
 
 class Patience(_Middleware):

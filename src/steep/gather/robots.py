@@ -1,6 +1,6 @@
-"""robots.txt for pages that are fetched one by one: the decision, and the pace that goes with it.
+"""robots.txt: what it says of an address; and for pages that are fetched one by one, the pace that goes with it.
 
-As RFC 9309 has it: where there is no robots.txt all is allowed, where it cannot be had (5xx, no answer) nothing is.
+As RFC 9309 has it: where there is no robots.txt all is allowed, where it cannot be had (429, 5xx, no answer) nothing.
 A site is left alone for as long as its last answer took, so that it works for us at most half of the time, or for its
 Crawl-delay, of which up to a minute is heeded.
 """
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from protego import Protego
 
 from steep.gather.decoding import Unreadable
-from steep.gather.http import Client, Reply, follow, passing
+from steep.gather.http import Client, Reply, follow
 
 ALLOWED = "allowed"
 ABSENT = "no robots.txt"
@@ -24,13 +24,39 @@ MOST_RULES = 500 * 1024
 """Bytes of a robots.txt that are read: the least that the RFC asks of crawlers."""
 
 
-@dataclass
-class _Site:
-    rules: Protego | None
-    decision: str
-    """Of an address that no rule forbids."""
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a site's robots.txt says; without ``parsed`` everything is allowed, or nothing, if it is ``unknown``."""
+
+    parsed: Protego | None = None
     unknown: str | None = None
     """Why there is no telling what is allowed."""
+
+    @classmethod
+    def of(cls, status: int, body: bytes) -> Rules:
+        """By the answer to the request for it."""
+        if status == 429 or status >= 500:
+            return cls(unknown=f"HTTP {status}")
+        return cls() if status >= 400 else cls(Protego.parse(body[:MOST_RULES].decode("utf-8-sig", "ignore")))
+
+    @property
+    def decision(self) -> str:
+        """Of an address that no rule forbids."""
+        return ALLOWED if self.parsed else ABSENT
+
+    def refusal(self, url: str, user_agent: str) -> str | None:
+        """Why an address may not be asked for."""
+        if self.unknown:
+            return f"taken for forbidden, since the site's robots.txt cannot be had: {self.unknown}"
+        return FORBIDDEN if self.parsed and not self.parsed.can_fetch(url, user_agent) else None
+
+    def delay(self, user_agent: str) -> float:
+        return (self.parsed.crawl_delay(user_agent) if self.parsed else None) or 0.0
+
+
+@dataclass
+class _Site:
+    rules: Rules
     free: float = 0.0
     """When it may be asked again, on the monotonic clock."""
 
@@ -44,23 +70,15 @@ class Robots:
     def get(self, url: str) -> Reply:
         """The answer with the decision; `Unreadable` where the address is forbidden."""
         site = self._site(url)
-        self._check(site, url)
+        if refusal := site.rules.refusal(url, self._user_agent):
+            raise Unreadable(refusal)
         time.sleep(max(0.0, site.free - time.monotonic()))
         begin = time.monotonic()
         try:
-            return replace(self._client.get(url), robots=site.decision)
+            return replace(self._client.get(url), robots=site.rules.decision)
         finally:
             end = time.monotonic()
-            site.free = end + min(max(end - begin, self._delay(site)), LONGEST_DELAY)
-
-    def _check(self, site: _Site, url: str) -> None:
-        if site.unknown:
-            raise Unreadable(f"taken for forbidden, since the site's robots.txt cannot be had: {site.unknown}")
-        if site.rules and not site.rules.can_fetch(url, self._user_agent):
-            raise Unreadable(FORBIDDEN)
-
-    def _delay(self, site: _Site) -> float:
-        return (site.rules.crawl_delay(self._user_agent) if site.rules else None) or 0.0
+            site.free = end + min(max(end - begin, site.rules.delay(self._user_agent)), LONGEST_DELAY)
 
     def _site(self, url: str) -> _Site:
         try:
@@ -71,16 +89,12 @@ class Robots:
             raise Unreadable("not the address of a web page")
         origin = f"{parts.scheme}://{parts.netloc}"
         if origin not in self._sites:
-            self._sites[origin] = self._ask(f"{origin}/robots.txt")
+            self._sites[origin] = _Site(self._ask(f"{origin}/robots.txt"))
         return self._sites[origin]
 
-    def _ask(self, address: str) -> _Site:
+    def _ask(self, address: str) -> Rules:
         try:
             reply = follow(address, self._client.get)
         except Unreadable as error:
-            return _Site(None, ABSENT, str(error))
-        if passing(reply):
-            return _Site(None, ABSENT, f"HTTP {reply.status}")
-        if reply.status >= 400:
-            return _Site(None, ABSENT)
-        return _Site(Protego.parse(reply.body[:MOST_RULES].decode("utf-8-sig", "replace")), ALLOWED)
+            return Rules(unknown=str(error))
+        return Rules.of(reply.status, reply.body)
