@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from steep.clean.redact import FINDERS, redact
+from steep.personal.redaction import FINDERS, redact
 
 CASES = Path(__file__).with_name("redaction_cases.jsonl")
 HALVES = ("development", "held-out")

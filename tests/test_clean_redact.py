@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steep.clean.redact import FINDERS, redact, redact_step
+from steep.clean.redact import redact_step
 from steep.clean.rows import Batch
 from steep.errors import UsageError
+from steep.personal.redaction import FINDERS, redact
 from steep.recipe.clean import Redact
 
 PHONES = {

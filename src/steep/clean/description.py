@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from steep.clean.language import probabilities
-from steep.clean.redact import redact
+from steep.personal.redaction import redact
 from steep.recipe.clean import CleanStep
 
 SAMPLE = 1_000

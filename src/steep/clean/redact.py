@@ -15,53 +15,25 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from phonenumbers import SUPPORTED_REGIONS
 
-from steep.clean import credentials, emails, networks, phones
-from steep.clean.credentials import find_secrets
-from steep.clean.dialling import normal_phone
-from steep.clean.emails import find_emails, normal_email
-from steep.clean.networks import find_ips, normal_ip
-from steep.clean.payments import CARD_HINT, IBAN_HINT, compact, find_cards, find_ibans
-from steep.clean.phones import find_phones
 from steep.clean.rows import Batch, Finding, RowStep
 from steep.errors import UsageError
-from steep.recipe.clean import REDACT_KINDS, Redact
-
-Note = Callable[[str, str], None]
-"""Told of each redaction: its kind and the value."""
-
-
-class Finder(NamedTuple):
-    """Where a kind is in a text of some countries, in any order, and the one form of all ways to write a value."""
-
-    hint: str
-    """What every text has that has one, as RE2 reads it: it tells at 1 ns a character which texts to look at."""
-    find: Callable[[str, Sequence[str]], Iterator[tuple[int, int]]]
-    normal: Callable[[str, Sequence[str]], str]
-
-
-FINDERS: dict[str, Finder] = {
-    "secret": Finder(credentials.HINT, lambda text, _: find_secrets(text), lambda raw, _: raw),
-    "email": Finder(emails.HINT, lambda text, _: find_emails(text), lambda raw, _: normal_email(raw)),
-    "iban": Finder(IBAN_HINT, lambda text, _: find_ibans(text), lambda raw, _: compact(raw)),
-    "card": Finder(CARD_HINT, lambda text, _: find_cards(text), lambda raw, _: compact(raw)),
-    "ip": Finder(networks.HINT, lambda text, _: find_ips(text), lambda raw, _: normal_ip(raw)),
-    "phone": Finder(phones.HINT, find_phones, normal_phone),
-}
+from steep.personal.redaction import FINDERS, redact, regions_of
+from steep.recipe.clean import Redact
 
 
 def redact_step(options: Redact, folder: Path, key: bytes | None = None) -> RowStep:
     """``key`` of the hashes: the same in all processes of a run and stored nowhere; without one, a random one."""
     key = key or secrets.token_bytes(32)
-    regions = _known(_regions(options.region))
+    regions = _known(regions_of(options.region))
 
     def step(batch: Batch) -> None:
         batch.findings = [[] for _ in batch.text]
@@ -117,39 +89,6 @@ class _Cleaner:
         label = f"{key.replace('_', ' ')}: " if key.replace("_", "").isalpha() else ""
         after = self.text(f"{label}{value}", kinds).removeprefix(label)
         return value if after == str(value) else after
-
-
-def redact(
-    text: str,
-    kinds: Sequence[str] = REDACT_KINDS,
-    region: str | Sequence[str] = "US",
-    note: Note = lambda kind, raw: None,
-) -> str:
-    """The text with placeholders. ``region``: countries whose national telephone formats are known."""
-    regions = _regions(region)
-    chosen = [(kind, finder.find) for kind, finder in FINDERS.items() if kind in kinds]
-    while True:
-        before = text
-        for kind, find in chosen:
-            text = _replaced(text, kind, find(text, regions), note)
-        if text == before:
-            return text
-
-
-def _replaced(text: str, kind: str, spans: Iterable[tuple[int, int]], note: Note) -> str:
-    """Of spans that overlap, the first and of these the longest."""
-    parts: list[str] = []
-    position = 0
-    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
-        if start >= position:
-            parts += text[position:start], f"[{kind.upper()}]"
-            note(kind, text[start:end])
-            position = end
-    return "".join((*parts, text[position:])) if parts else text
-
-
-def _regions(region: str | Sequence[str]) -> Sequence[str]:
-    return (region,) if isinstance(region, str) else tuple(region)
 
 
 def _known(regions: Sequence[str]) -> Sequence[str]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from steep.clean.cues import says_other_number
+from steep.personal.cues import says_other_number
 
 _LENGTHS = {
     15: "NO",

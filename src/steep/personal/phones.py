@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from steep.clean.cues import says_it_was_a_phone, says_other_number, says_phone, says_quantity
-from steep.clean.dialling import is_phone, may_be_phone
+from steep.personal.cues import says_it_was_a_phone, says_other_number, says_phone, says_quantity
+from steep.personal.dialling import is_phone, may_be_phone
 
 _BLANK = " \u00a0\u2007\u2009\u202f"
 _DASH = r"\-\u2010-\u2013"
