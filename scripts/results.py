@@ -5,19 +5,30 @@ python scripts/results.py runs/demo runs/brand-voice runs/news > docs/results.md
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from steep.figures import NAMES, Figure, rows_of
 from steep.overview import stage_line
 from steep.runs import STAGES, Run
-from steep.verdict import changes, verdict
+from steep.scores import Scores, read_scores
+from steep.verdict import DOUBTS, gate_sentence, verdict
 
 HEAD = """# Results
 
-Each table is the base model against the tuned one on text that was held out of training, with the same prompts, greedy
-decoding and seed. BLEU runs from 0 to 100, ROUGE from 0 to 1. No significance test has been run yet.
+Each run measures the base model, the base model with training examples in its prompt (few-shot) and the tuned one on
+text that was held out of training, with the same prompts, greedy decoding and seed. BLEU and chrF run from 0 to 100,
+ROUGE, F1 and accuracy from 0 to 1; of perplexity less is better.
+
+In brackets are 95 % intervals from a bootstrap over the held-out documents. Differences are paired: a resample draws
+the same documents for both models, and near-duplicate documents are drawn together. p-values are two-sided and adjusted
+by Holm's method over the measures of the verdict; `better` and `worse` have one below 0.05, all others are `not
+proven`, which does not mean equal. The effect size is the difference over the standard deviation of the documents'
+differences (Cohen's d for paired samples); wins are the share of documents on which the tuned model is better, a tie
+counting half.
+All of it says how far the choice of documents matters, not what another seed of the training would have given.
+
 `python scripts/results.py runs/demo runs/brand-voice runs/news > docs/results.md` makes this page; seconds are those of
 one run on two CPU cores that did other work at the same time. Below are the figures of [gathering and
 cleaning](#gathering-and-cleaning).
@@ -38,11 +49,38 @@ def section(run: Run) -> Iterator[str]:
     for name in STAGES:
         said = "; ".join(map(str.strip, stage_line(run, name).splitlines()))
         yield f"| {name} | {record['stages'][name]['seconds']:.0f} | {said} |"
-    measured = changes(json.loads((run.need("evaluate") / "scores.json").read_text("utf-8")))
-    yield "\n| | base | tuned | change | texts |\n|---|--:|--:|--:|--:|"
-    for change in measured:
-        yield f"| {change.metric.label} | {change.before} | {change.after} | {change.difference} | {change.n} |"
-    yield f"\n{verdict(measured).headline}"
+    yield from proof(read_scores(run.need("evaluate") / "scores.json"))
+
+
+def proof(scores: Scores) -> Iterator[str]:
+    """The measures, how the tuned model differs from each other one, the verdict and what makes it doubtful."""
+    rows = rows_of(scores)
+    models = [model for model in NAMES if model in scores.models]
+    yield table("", [*(NAMES[model].lower() for model in models), "documents"])
+    for row in rows:
+        values = (figure(row.models[model]) if model in row.models else "" for model in models)
+        yield f"| {row.label} | {' | '.join(values)} | {row.documents:,} |"
+    for other in ("base", "few_shot"):
+        told = [(row, row.gaps[other]) for row in rows if row.told and other in row.gaps]
+        if told:
+            yield table(f"tuned minus {NAMES[other].lower()}", ["difference", "p", "effect size", "wins", "verdict"])
+        for row, gap in told:
+            difference = f"{gap.value} ({gap.interval})"
+            yield f"| {row.label} | {difference} | {gap.p} | {gap.effect} | {gap.wins} | {gap.word} |"
+    said = verdict(scores)
+    yield f"\n**{said.headline}** {' '.join(said.sentences)}\n\n{said.method}"
+    notes = [f"- {gate_sentence(gate)}" for gate in scores.gates]
+    notes += [f"- {DOUBTS[warning.kind]}: {warning.message}" for warning in scores.warnings]
+    if notes:
+        yield "\n" + "\n".join(notes)
+
+
+def table(head: str, columns: Sequence[str]) -> str:
+    return f"\n| {head} | {' | '.join(columns)} |\n|---|{'--:|' * len(columns)}"
+
+
+def figure(shown: Figure) -> str:
+    return f"{shown.value} ({shown.interval})" if shown.interval else shown.value
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from steep.config import read_recipe
 from steep.errors import ModelError, RecipeError
 from steep.models import TINY
 from steep.preflight import examine
-from steep.recipe import EvaluateStep, Lora, Model, Train
+from steep.recipe import Lora, Model, Train
+from steep.recipe.evaluate import EvaluateStep
 from steep.runs import Run
 from steep.sizes import (
     Shape,

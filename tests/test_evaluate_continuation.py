@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import math
+import re
+from collections import Counter
+
 import pytest
 
-from steep.evaluate.continuation import continue_texts, tasks
+from steep.evaluate.continuation import continue_texts, subsets, tasks
 from steep.evaluate.heldout import hold_out
 from steep.generation import generate
-from steep.recipe import Continuation
+from steep.recipe.evaluate import Continuation
 
 LONG = "The kettle sings when the water is ready. Rain fell on the roof all morning, and nobody minded."
 
@@ -63,6 +67,62 @@ def test_examples_too_short_to_cut_are_left_out(tokenizer):
     (task,) = cut(tokenizer, {"text": three}, {"text": four}, split=0.9)
     assert task.example == 1
     assert (len(task.prompt_ids), task.limit) == (3, 2)
+
+
+RARE = "Extraordinarily unfathomable juxtapositions don't bewilder xylophonists."
+
+
+@pytest.mark.parametrize("split", [number / 20 for number in range(1, 17)])
+def test_whole_words_moves_the_cut_right_to_the_end_of_a_word(tokenizer, split):
+    (plain,), (moved,) = (
+        cut(tokenizer, {"text": RARE}, split=split),
+        cut(tokenizer, {"text": RARE}, split=split, whole_words=True),
+    )
+    assert moved.prompt + moved.reference == RARE
+    ends = [match.end() for match in re.finditer(r"[\w']+| |\.", RARE)]
+    assert len(moved.prompt) == min(end for end in ends if end >= len(plain.prompt))
+
+
+def test_whole_words_ends_no_word_in_the_middle_of_its_last_character(tokenizer):
+    text = "Zyxwvutö bcdfghj"
+    (task,) = cut(tokenizer, {"text": text}, split=0.2, whole_words=True)
+    assert (task.prompt, task.reference) == ("Zyxwvutö", " bcdfghj")
+
+
+def test_whole_words_leaves_a_cut_between_words_alone(tokenizer):
+    given = {"text": LONG}
+    (plain,) = cut(tokenizer, given, split=0.5)
+    assert plain.prompt.endswith("Rain")
+    assert plain.reference.startswith(" fell")
+    assert cut(tokenizer, given, split=0.5, whole_words=True) == [plain]
+
+
+def test_in_one_long_word_the_cut_stays_where_it_is(tokenizer):
+    given = {"text": "Qwxz" * 30}
+    assert cut(tokenizer, given, whole_words=True) == cut(tokenizer, given)
+
+
+def test_a_script_without_blanks_is_cut_between_its_characters(tokenizer):
+    given = {"text": "茶道は日本の文化です" * 4}
+    assert cut(tokenizer, given, split=0.51, whole_words=True) == cut(tokenizer, given, split=0.51)
+
+
+def test_subsets_are_drawn_without_replacement_and_each_text_is_as_likely():
+    drawn = subsets(40, 2_000, 0.25, seed=1)
+    assert all(len(one) == 10 and one == sorted(set(one)) for one in drawn)
+    counts = Counter(place for one in drawn for place in one)
+    assert set(counts) == set(range(40))
+    assert all(abs(count - 500) < 5 * math.sqrt(2_000 * 0.25 * 0.75) for count in counts.values())
+
+
+def test_the_same_seed_draws_the_same_subsets_and_fewer_are_the_first_of_more():
+    assert subsets(40, 3, 0.5, seed=1) == subsets(40, 5, 0.5, seed=1)[:3]
+    assert subsets(40, 3, 0.5, seed=1) != subsets(40, 3, 0.5, seed=2)
+
+
+@pytest.mark.parametrize(("documents", "share", "size"), [(1, 0.1, 1), (3, 0.01, 1), (5, 1.0, 5), (7, 0.5, 4)])
+def test_a_subset_has_its_share_of_the_texts_and_at_least_one(documents, share, size):
+    assert [len(one) for one in subsets(documents, 3, share, seed=0)] == [size] * 3
 
 
 @pytest.mark.parametrize("split", [0.1, 0.3, 0.5, 0.62, 0.7])

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from steep.errors import ModelError, SteepError
 from steep.evaluate.heldout import hold_out
+from steep.evaluate.ledger import Ledger
 from steep.evaluate.perplexity import Likelihood, batches, bits_per_byte, corpus_perplexity, likelihoods, windows
 from steep.models import train_tokenizer
 
@@ -22,7 +25,7 @@ def held_out(tokenizer):
     return hold_out(EXAMPLES, tokenizer)
 
 
-def plain(model, example, tokenizer, window, stride):
+def plain(model, example, tokenizer, window, stride, prefix=()):
     """One example in float64, a forward pass per token, by the definition alone."""
     if "completion" in example:
         given, text = example["prompt"], example["completion"]
@@ -34,8 +37,11 @@ def plain(model, example, tokenizer, window, stride):
     for place in range(len(given), len(ids)):
         # the first window, of those that begin at 0, stride, 2 * stride ..., that holds this token
         begin = max(0, math.ceil((place + 1 - window) / stride)) * stride
+        seen = ids[begin:place]
+        if prefix:
+            seen = [*prefix, *(seen[1:] if begin == 0 else seen)]
         with torch.no_grad():
-            logits = model(torch.tensor([ids[begin:place]])).logits[0, -1]
+            logits = model(torch.tensor([seen])).logits[0, -1]
         nll -= float(torch.log_softmax(logits, -1)[ids[place]])
     return nll, len(text)
 
@@ -49,6 +55,15 @@ def test_perplexity_equals_a_plain_unbatched_computation_in_float64(tiny_model, 
     assert [one.nll for one in found] == pytest.approx([nll for nll, _ in expected], rel=1e-5)
     exact = math.exp(sum(nll for nll, _ in expected) / sum(tokens for _, tokens in expected))
     assert corpus_perplexity(found) == pytest.approx(exact, rel=1e-4)
+
+
+def test_a_prefix_stands_before_each_window_in_place_of_bos_and_is_not_scored(tiny_model, tokenizer, held_out):
+    prefix = [tokenizer.bos_token_id, *tokenizer(TEXTS[0] + "\n\n", add_special_tokens=False)["input_ids"]]
+    found = likelihoods(tiny_model, tokenizer, held_out, window=32, stride=16, prefix=prefix)
+    double = tiny_model.double()
+    expected = [plain(double, example, tokenizer, 32, 16, prefix) for example in EXAMPLES]
+    assert [one.tokens for one in found] == [tokens for _, tokens in expected]
+    assert [one.nll for one in found] == pytest.approx([nll for nll, _ in expected], rel=1e-5)
 
 
 def test_every_text_token_is_a_target_once_and_no_other_token_ever(tokenizer, held_out):
@@ -109,14 +124,28 @@ def test_few_logits_at_a_time_give_the_same_result(tiny_model, tokenizer, held_o
     assert max(most) <= 40 * 400
 
 
-def test_a_batch_holds_windows_of_like_length_within_its_limit(held_out, monkeypatch):
-    monkeypatch.setattr("steep.evaluate.perplexity.BATCH_TOKENS", 64)
+@pytest.mark.parametrize("prefix", [0, 9])
+def test_a_batch_holds_windows_of_like_length_within_its_limit(held_out, monkeypatch, prefix):
+    monkeypatch.setattr("steep.evaluate.perplexity.BATCH_TOKENS", 128)
     found = [one for number, example in enumerate(held_out) for one in windows(number, example, 32, 16)]
-    cut = list(batches(found))
-    assert sum(map(len, cut)) == len(found)
-    assert all(max(len(one.input_ids) for one in batch) * len(batch) <= 64 for batch in cut)
-    lengths = [len(one.input_ids) for batch in cut for one in batch]
-    assert lengths == sorted(lengths, reverse=True)
+    cut = list(batches(found, range(len(found)), prefix))
+    assert sorted(number for batch in cut for number in batch) == list(range(len(found)))
+    lengths = [[len(found[number].input_ids) for number in batch] for batch in cut]
+    assert all((prefix + max(batch)) * len(batch) <= 128 for batch in lengths)
+    assert max(map(len, cut)) > 1
+    assert list(chain(*lengths)) == sorted(chain(*lengths), reverse=True)
+
+
+def test_what_the_ledger_knows_is_not_computed_again(tiny_model, tokenizer, held_out, tmp_path):
+    whole = likelihoods(tiny_model, tokenizer, held_out, window=32, stride=16)
+    path = tmp_path / "ledger.jsonl"
+    assert likelihoods(tiny_model, tokenizer, held_out, window=32, stride=16, ledger=Ledger(path)) == whole
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]) + lines[-1][:7])  # interrupted while it wrote its last line
+    tiny_model.forward = counted = Mock(wraps=tiny_model.forward)
+    resumed = likelihoods(tiny_model, tokenizer, held_out, window=32, stride=16, ledger=Ledger(path))
+    assert [one.nll for one in resumed] == pytest.approx([one.nll for one in whole], rel=1e-6)
+    assert counted.call_count == 1
 
 
 def test_dropout_is_off(tiny_model, tokenizer, held_out):

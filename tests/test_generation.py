@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 
+from steep import sizes
 from steep.errors import ModelError, UsageError
 from steep.generation import fit_prompt, generate, stream
 from steep.tokens import encode_prompts
@@ -34,7 +35,7 @@ def answers(model, tokenizer, prompts, **options):
 
 def one_by_one(model, tokenizer, prompts, **options):
     singles = (
-        generate(model, tokenizer, [p], max_new_tokens=24, first_index=i, **options) for i, p in enumerate(prompts)
+        generate(model, tokenizer, [p], max_new_tokens=24, indices=[i], **options) for i, p in enumerate(prompts)
     )
     return {answer.index: answer for single in singles for answer in single}
 
@@ -59,6 +60,130 @@ def test_the_answer_is_the_likeliest_token_each_time(tiny_model, tokenizer, prom
         with torch.no_grad():
             ids.append(int(tiny_model(torch.tensor([ids])).logits[0, -1].argmax()))
     assert answers(tiny_model, tokenizer, prompts)[1].token_ids == ids[len(prompts[1]) :]
+
+
+def in_double(model):
+    """Rounding decides nothing there."""
+    return model.double()
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_how_prompts_fall_into_batches_does_not_change_an_answer(tiny_model, tokenizer, attention):
+    """Eleven prompts and limits, so that rows leave at other times, and others join with other lengths."""
+    model = in_double(tiny_model) if attention == "sdpa" else tiny_model  # eager attention knows no float64
+    model.set_attn_implementation(attention)
+    prompts = encode_prompts([("The kettle sings. " * 9)[:length] for length in range(3, 150, 14)], tokenizer)
+    limits = [5 + 7 * number % 40 for number in range(len(prompts))]
+    alone = {}
+    for index, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
+        alone |= answers(model, tokenizer, [prompt], max_new_tokens=limit, indices=[index])
+    for size in (2, 3, 7, None):
+        assert answers(model, tokenizer, prompts, max_new_tokens=limits, batch_size=size) == alone
+
+
+def test_answers_come_when_they_have_ended(tiny_model, tokenizer, prompts):
+    came = generate(tiny_model, tokenizer, prompts, max_new_tokens=[30, 2, 4, 20, 3], indices=[7, 3, 5, 9, 1])
+    assert [answer.index for answer in came] == [3, 1, 5, 9, 7]
+
+
+def test_rows_that_ended_are_not_computed_to_the_end_of_the_longest(tiny_model, tokenizer, prompts):
+    computed = []
+    tiny_model.register_forward_pre_hook(
+        lambda _, args, given: computed.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    same = [prompts[1]] * 8
+    answers(tiny_model, tokenizer, same, max_new_tokens=[100, *[2] * 7], batch_size=8)
+    assert sum(computed) == 8 * len(prompts[1]) + 8 + 98
+
+
+def test_waiting_prompts_take_the_place_of_rows_that_ended(tiny_model, tokenizer, prompts):
+    steps = []
+    tiny_model.register_forward_pre_hook(lambda _, args, given: steps.append(len(given["input_ids"])), with_kwargs=True)
+    answers(tiny_model, tokenizer, [prompts[1]] * 9, max_new_tokens=[40, *[5] * 8], batch_size=2)
+    assert len(steps) <= 40 + 9  # one after the other, the eight short ones take as long as the long one beside them
+
+
+@pytest.mark.parametrize("sampled", [{}, {"temperature": 1.0, "top_p": 0.9, "seed": 3}])
+def test_a_shared_prefix_gives_what_the_whole_prompt_gives(tiny_model, tokenizer, prompts, sampled):
+    model = in_double(tiny_model)
+    prefix = encode_prompts(["Rain fell on the roof all morning. "], tokenizer)[0]
+    rest = [prompt[1:] or [5] for prompt in prompts]
+    whole = answers(model, tokenizer, [[*prefix, *one] for one in rest], batch_size=2, **sampled)
+    assert answers(model, tokenizer, rest, prefix=prefix, batch_size=2, **sampled) == whole
+    assert answers(model, tokenizer, rest, prefix=prefix, batch_size=5, **sampled) == whole
+
+
+def test_a_shared_prefix_is_read_once(tiny_model, tokenizer, prompts):
+    read = []
+    tiny_model.register_forward_pre_hook(
+        lambda _, args, given: read.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    answers(tiny_model, tokenizer, [[5], [6], [7], [8]], prefix=prompts[1], max_new_tokens=1, batch_size=2)
+    assert read == [len(prompts[1]), 2, 2]
+
+
+def test_a_model_that_sees_a_window_gives_the_same_behind_a_prefix(tokenizer, prompts):
+    """Its window is counted in columns, so a gap behind the prefix would take places of it."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=8,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = MistralForCausalLM(config).double()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight *= 8
+    rest = [prompt[1:] or [5] for prompt in prompts]
+    whole = [[*prompts[1], *one] for one in rest]
+    alone = {}
+    for index, prompt in enumerate(whole):
+        alone |= answers(model, tokenizer, [prompt], indices=[index])
+    assert answers(model, tokenizer, whole) == alone
+    assert answers(model, tokenizer, rest, prefix=prompts[1]) == alone
+
+
+def test_what_does_not_fit_the_gpu_is_answered_in_smaller_batches(tiny_model, tokenizer, prompts):
+    """Memory runs out when prompts are read, and once more in the midst of the answers."""
+    model, tried = in_double(tiny_model), []
+
+    def limited(_, args, given):
+        rows, columns = given["attention_mask"].shape
+        tried.append(rows)
+        if rows > 4 or rows * columns > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    options = {"temperature": 0.8, "seed": 5}
+    plain = answers(model, tokenizer, prompts, **options)
+    model.register_forward_pre_hook(limited, with_kwargs=True)
+    assert answers(model, tokenizer, prompts, **options) == plain
+    assert {5, 2, 1} <= set(tried)
+
+
+def test_one_prompt_that_does_not_fit_is_an_error(tiny_model, tokenizer, prompts):
+    def nothing(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    tiny_model.register_forward_pre_hook(nothing)
+    with pytest.raises(torch.OutOfMemoryError):
+        answers(tiny_model, tokenizer, prompts)
+
+
+def test_as_many_prompts_are_answered_together_as_the_budget_holds(tiny_model, tokenizer, prompts, monkeypatch):
+    token, row = 2 * 2 * 16 * 4, 400 * 4  # keys and values, layers, their width, bytes; vocabulary, bytes
+    most = max(map(len, prompts)) + 24
+    monkeypatch.setitem(sizes.ANSWERED, "cpu", 3 * (most * token + row))
+    seen = []
+    tiny_model.register_forward_pre_hook(lambda _, args, given: seen.append(len(given["input_ids"])), with_kwargs=True)
+    answers(tiny_model, tokenizer, prompts)
+    assert max(seen) == 3
 
 
 def test_sampling_does_not_depend_on_how_prompts_fall_into_batches(tiny_model, tokenizer, prompts):
@@ -174,6 +299,7 @@ def test_a_prompt_without_bos_is_cut_to_its_last_tokens():
     ("options", "message"),
     [
         ({"max_new_tokens": 256}, "leaves no room for a prompt: the model has 256 positions; ask for at most 255"),
+        ({"prefix": range(1, 240)}, "24 behind 239 tokens of examples leaves no room for a prompt: .* at most 16"),
         ({"max_new_tokens": 0}, "ask for at least 1"),
         ({"temperature": -1}, "temperature -1 is below 0"),
         ({"top_p": 0}, "top_p 0 is not above 0"),

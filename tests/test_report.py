@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -14,22 +14,19 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+import proofs
+from proofs import voice
 from steep.errors import RunError
 from steep.plots import Chart, bars, line_chart
 from steep.recipe import Recipe
 from steep.records import example_schema, write_rows
-from steep.report import build_report, evenly
+from steep.report import build_report
 from steep.report.charts import document_lengths, languages
 from steep.report.wording import ending, listed, reasons
-from steep.verdict import changes, verdict
+from steep.scores import Scores, Warning
+from steep.verdict import verdict
 
 CHROMIUM = Path("/usr/bin/chromium")
-VOICE = (
-    "Rain on the tin roof this morning. Slow metal, honest heat. A kettle-keeper wrote about a lid that rattles. ",
-    "We hammer. We wait. We pour. The Harbourmaster took Piers's sandwich, and the cat saw it and said nothing. ",
-    "Copper remembers. Old Margaret turned four spouts before noon, ready in three boils, friend of the spout. ",
-    "Nobody ever wept over a plug. Put the kettle on and say it plainly. Mind the whistle. ",
-)
 
 
 def recipe(**changes: Any) -> dict[str, Any]:
@@ -37,27 +34,13 @@ def recipe(**changes: Any) -> dict[str, Any]:
     return Recipe.model_validate(given | changes).model_dump(mode="json", exclude_none=True)
 
 
-def metric(base: float | None, tuned: float, n: int = 42) -> dict[str, Any]:
-    return {"base": base, "tuned": tuned, "n": n}
-
-
-BETTER = {
-    "perplexity": metric(86.31, 21.47),
-    "bits_per_byte": metric(2.412, 1.653),
-    "bleu": metric(0.84, 9.62),
-    "rouge1": metric(0.181, 0.334),
-    "rouge2": metric(0.021, 0.127),
-    "rougeL": metric(0.119, 0.256),
-}
-
-
 def write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
 
 
-def voice(start: int, sentences: int) -> str:
-    return "".join(VOICE[(start + i) % len(VOICE)] for i in range(sentences)).strip()
+PROOF = proofs.scores()
+SAMPLES = [proofs.sample(i, gain=(i * 7 % 17) / 20 - 0.2) for i in range(17)]
 
 
 class Run:
@@ -176,20 +159,9 @@ class Run:
             },
         )
 
-    def evaluate(self, metrics: dict[str, Any] = BETTER, samples: int = 17) -> None:
-        signature = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1"
-        continuation = {"split": 0.5, "max_new_tokens": 128, "temperature": 0.0, "seed": 42}
-        settings = {"perplexity": {"window": 512, "stride": 256}, "continuation": continuation}
-        self.write(
-            "evaluate/scores.json", {"metrics": metrics, "signatures": {"bleu": signature}, "settings": settings}
-        )
-        rows = [self.sample(i) for i in range(samples)]
-        (self.folder / "evaluate/samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def sample(self, i: int, **texts: str | None) -> dict[str, Any]:
-        base = "The first of the two was the same as the other, and the second was the same as the first of them. " * 2
-        texts = {"prompt": voice(i, 3), "reference": voice(i + 3, 3), "base": base, "tuned": voice(i + 1, 2)} | texts
-        return {"document_id": f"{i:016x}", **texts}
+    def evaluate(self, scores: Scores = PROOF, samples: Sequence[dict[str, Any]] = SAMPLES) -> None:
+        self.write("evaluate/scores.json", scores.model_dump(mode="json"))
+        (self.folder / "evaluate/samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in samples))
 
     def report(self) -> str:
         return build_report(self.folder).read_text()
@@ -252,9 +224,10 @@ def test_a_long_run_still_fits_in_a_megabyte(tmp_path: Path) -> None:
     run = Run(tmp_path, until="prepare")
     run.write("run.json", run.lock(list(run.stages)))
     run.train(steps=5000)
-    run.evaluate(samples=300)
+    run.evaluate()
     path = tmp_path / "evaluate/samples.jsonl"
-    path.write_text("".join(json.dumps(run.sample(i, tuned="wait " * 5000)) + "\n" for i in range(300)))
+    long = dict.fromkeys(("base", "few_shot", "tuned"), "wait " * 5000)
+    path.write_text("".join(json.dumps(proofs.sample(i, answers=long)) + "\n" for i in range(300)))
     assert len(run.report().encode()) < 500_000
 
 
@@ -271,9 +244,13 @@ def test_what_documents_and_models_say_is_escaped(tmp_path: Path) -> None:
     reasons = [{"step": evil, "before": 2, "after": 1, "changed": 0, "dropped": 1, "reasons": {evil: 1}}]
     run.update("clean/summary.json", funnel=reasons, evidence={evil: [{evil: evil}]}, languages={evil: 1})
     run.update("prepare/summary.json", template=evil)
-    run.update("evaluate/scores.json", signatures={evil: evil}, settings={evil: evil})
-    texts = dict.fromkeys(("prompt", "reference", "base", "tuned"), evil)
-    (tmp_path / "evaluate/samples.jsonl").write_text(json.dumps(run.sample(0, **texts)))
+    doubts = [Warning(kind="skipped", message=evil)]
+    odd = {"models": dict.fromkeys(proofs.MODELS, evil), "signatures": {evil: evil}, "settings": {evil: {evil: evil}}}
+    checks = {evil: {evil: evil, "rows": [{evil: evil}], "by name": {evil: {evil: evil}}}}
+    run.evaluate(PROOF.model_copy(update={"warnings": doubts, "checks": checks, "details": {"tuned": checks}, **odd}))
+    answers = dict.fromkeys(proofs.MODELS, evil)
+    row = proofs.sample(0, answers=answers, prompt=evil, reference=evil, document_id=evil, step=evil)
+    (tmp_path / "evaluate/samples.jsonl").write_text(json.dumps(row))
     page = Page(run.report())
     assert not page.all("script", "img")
     assert page.text.count(evil) >= 20
@@ -281,7 +258,8 @@ def test_what_documents_and_models_say_is_escaped(tmp_path: Path) -> None:
 
 def test_half_a_surrogate_pair_does_not_stop_the_report(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    (tmp_path / "evaluate/samples.jsonl").write_text(json.dumps(run.sample(0, tuned="mind \ud83d the whistle")))
+    answers = {"base": "", "tuned": "mind \ud83d the whistle"}
+    (tmp_path / "evaluate/samples.jsonl").write_text(json.dumps(proofs.sample(0, answers=answers)))
     assert "mind ? the whistle" in run.report()
 
 
@@ -290,15 +268,16 @@ def test_half_a_surrogate_pair_does_not_stop_the_report(tmp_path: Path) -> None:
 
 def test_the_verdict_comes_first_and_the_sections_follow_in_order(page: Page) -> None:
     sections = [found["id"] for found in page.all("section")]
-    story = ["made", "funnel", "documents", "sources", "evidence", "data", "curves", "scores", "samples", "reproduce"]
-    assert sections == ["verdict", *story]
+    story = ["made", "funnel", "documents", "sources", "evidence", "data", "curves", "scores", "checks", "samples"]
+    assert sections == ["verdict", "figures", *story, "reproduce"]
 
 
 def test_the_report_tells_each_figure_of_the_run(page: Page) -> None:
     text = " ".join(page.text.split())
     for part in (
-        "Better than its base model on all 5 measures. Perplexity fell from 86.31 to 21.47 (−75 %)",
-        "2.41 1.65 −31 % 42",
+        "Better than its base model, and better than prompting it with examples. Against its base model",
+        "In figures How the tuned model differs from ● its base model and from ◆ that model with examples in its",
+        *(" ".join(figure.split()) for figure in verdict(PROOF).figures),
         "LoRA, rank 16, alpha 32",
         "8,429,824, of which 589,824 (7.0%) trained",
         "Time 1 min 47 s",
@@ -317,8 +296,8 @@ def test_the_report_tells_each_figure_of_the_run(page: Page) -> None:
         "Tokens that count in the loss 21,725 2,371",
         "Final loss 1.431",
         "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1",
-        "Settings of continuation: split 0.5, max new tokens 128, temperature 0, seed 42",
-        "8 of 17 held-out texts, spaced evenly",
+        "Settings of continuation: split 0.5, temperature 0",
+        "10 of 17 answers to continuation. Nobody picked them.",
         "steep demo",
         "train.seed 42",
         "transformers 5.23.0",
@@ -404,12 +383,6 @@ def test_of_a_long_prompt_the_end_is_shown_where_the_models_go_on() -> None:
     assert len(shown) < 900
 
 
-def test_samples_are_spread_evenly_from_the_first_to_the_last() -> None:
-    assert evenly(3, 8) == [0, 1, 2]
-    assert evenly(8, 8) == list(range(8))
-    assert evenly(50, 8) == [0, 7, 14, 21, 28, 35, 42, 49]
-
-
 @pytest.mark.parametrize("from_scratch", [False, True])
 def test_the_recipe_in_the_report_reads_back_as_the_recipe_of_the_run(tmp_path: Path, from_scratch: bool) -> None:
     scratch = {"model": {"from_scratch": {}}, "train": {"objective": "pretrain", "method": "full"}}
@@ -453,57 +426,6 @@ def test_a_run_that_has_finished_nothing_has_a_report_too(tmp_path: Path) -> Non
     assert "The gather stage of this run has not finished" in run.report()
 
 
-def test_a_model_from_scratch_is_compared_with_nothing(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    run.evaluate({name: values | {"base": None} for name, values in BETTER.items()})
-    (tmp_path / "evaluate/samples.jsonl").write_text(json.dumps(run.sample(0, base=None)))
-    text = " ".join(Page(run.report()).text.split())
-    assert "There is no base model to compare with. Perplexity is 21.47; BLEU is 9.62" in text
-    assert "Reference" in text
-    assert "Base model The first" not in text
-
-
-def test_a_recipe_without_continuations_has_no_samples(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    run.evaluate({"perplexity": metric(86.3, 21.4)})
-    nothing = dict.fromkeys(("prompt", "reference", "base", "tuned"))
-    (tmp_path / "evaluate/samples.jsonl").write_text(json.dumps(run.sample(0, **nothing)))
-    assert "The recipe asks for no continuations" in run.report()
-
-
-# ---------------------------------------------------------------------------------------------------------- verdict
-
-
-@pytest.mark.parametrize(
-    ("metrics", "headline"),
-    [
-        (BETTER, "Better than its base model on all 5 measures."),
-        ({"perplexity": metric(20, 30), "bleu": metric(4, 2)}, "Worse than its base model on all 2 measures."),
-        ({"perplexity": metric(20, 20)}, "No different from its base model on the one measure taken."),
-        (
-            {"perplexity": metric(20, 30), "bleu": metric(2, 4), "rouge1": metric(0.1, 0.1)},
-            "Mixed: of 3 measures, 1 better than the base model, 1 worse.",
-        ),
-        ({"perplexity": metric(math.inf, 30)}, "Better than its base model on the one measure taken."),
-        ({"bleu": metric(1, 2), "perplexity": metric(math.nan, 30)}, "Mixed: of 2 measures, 1 better"),
-    ],
-)
-def test_the_verdict_says_what_the_scores_say(metrics: dict[str, Any], headline: str) -> None:
-    assert verdict(changes({"metrics": metrics})).headline.startswith(headline)
-
-
-def test_a_worse_model_is_told_with_its_numbers() -> None:
-    numbers = verdict(changes({"metrics": {"perplexity": metric(20, 30), "bleu": metric(4.25, 2)}})).numbers
-    assert numbers == "Perplexity rose from 20.00 to 30.00 (+50\u00a0%); BLEU fell from 4.25 to 2.00 (−2.25)."
-
-
-def test_the_verdict_admits_that_nothing_was_tested_and_that_few_texts_say_little() -> None:
-    many, few = (verdict(changes({"metrics": {"bleu": metric(1, 2, n=n)}})).caveat for n in (400, 9))
-    assert "no significance test has been run yet" in many
-    assert "With only" not in many
-    assert "With only 9 texts" in few
-
-
 # ----------------------------------------------------------------------------------------------------------- errors
 
 
@@ -541,7 +463,7 @@ def test_text_stands_out_from_its_background_in_every_palette(html: str) -> None
     assert len(palettes) == 3  # light, dark, print
     for palette in palettes:
         colours = dict(re.findall(r"--(\w+): (#\w+)", palette))
-        for text in ("ink", "muted", "accent"):
+        for text in ("ink", "muted", "accent", "better", "worse"):
             for ground in ("paper", "card"):
                 assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground, colours)
 

@@ -62,7 +62,9 @@ def generate_file(
         for start in range(done, len(rows), BATCHES * batch_size):
             chunk = rows[start : start + BATCHES * batch_size]
             ids = encode_prompts([row["prompt"] for row in chunk], tokenizer)
-            answers = generate(model, tokenizer, ids, **decoding, batch_size=batch_size, first_index=start)
+            answers = generate(
+                model, tokenizer, ids, **decoding, batch_size=batch_size, indices=range(start, start + len(ids))
+            )
             file.writelines(_lines(chunk, start, _counted(answers, update), settings))
             file.flush()
     return len(rows) - done

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from steep.errors import DISK_FULL, INTERRUPTED, SteepError, UsageError
+from steep.errors import DISK_FULL, INTERRUPTED, GateError, SteepError, UsageError
 from steep.terminal import QUIET, accept_any_text
 
 DEMO_PORT = 8017
@@ -120,7 +120,11 @@ def _run(recipe: Path, overrides: list[str] | None, options: Any, runs: Path, co
             said = escape(stage_line(Run(folder), stage, brief=seconds is None))
             out.print(f"{mark} {stage:<9} {time:>9}  {said}")
 
-    folder = run_recipe(recipe, overrides or (), runs=runs, options=options, note=note, command=command)
+    try:
+        folder = run_recipe(recipe, overrides or (), runs=runs, options=options, note=note, command=command)
+    except GateError as error:
+        print_result(Run(error.folder), out)
+        raise
     print_result(Run(folder), out)
 
 
@@ -144,7 +148,6 @@ for _name, _help in {
     "gather": "Fetch the text of a recipe's sources.",
     "prepare": "Make training and test examples of what was cleaned.",
     "train": "Train on what was prepared; goes on from the last checkpoint where it was interrupted.",
-    "evaluate": "Measure the base model and the trained one on the held-out examples.",
 }.items():
     app.command(_name)(_stage_command(_name, f"{_help} This stage alone; those before it must be finished."))  # type: ignore[arg-type]
 
@@ -178,6 +181,36 @@ def clean(
 
 
 @app.command()
+def evaluate(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Measure this model instead of the trained one: a folder, a hub name or tiny."),
+    ] = None,
+    limit: Limit = None,
+    ray: Ray = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Measure the base model and the trained one on the held-out examples. The stages before it must be finished."""
+    from steep.pipeline import Options
+
+    words = _with(overrides, limit, ray)
+    if model is None:
+        _run(recipe, words, Options("evaluate", "evaluate"), runs)
+        return
+    from steep.config import read_recipe
+    from steep.overview import print_evaluation
+    from steep.runs import Run, hold
+    from steep.stages.evaluation import evaluate_other
+    from steep.terminal import console
+
+    run = Run(runs / read_recipe(recipe, words).recipe.name)
+    with hold(run):
+        print_evaluation(evaluate_other(run, model), console())
+
+
+@app.command()
 def demo(
     port: Annotated[
         int, typer.Option(help="Where the made-up company's website is served, on this machine only.")
@@ -205,10 +238,17 @@ def check(recipe: RecipePath, overrides: Overrides = None, runs: Runs = Path("ru
 
 
 @app.command()
-def schema(markdown: Annotated[bool, typer.Option("--markdown", help="As a page to read.")] = False) -> None:
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page to read.")] = False,
+    scores: Annotated[bool, typer.Option("--scores", help="That of scores.json instead.")] = False,
+) -> None:
     """Print the JSON Schema of recipes, for editors."""
     from steep.reference import recipe_reference, recipe_schema
+    from steep.scores import Scores
 
+    if scores:
+        typer.echo(json.dumps(Scores.model_json_schema(), indent=2))
+        return
     typer.echo(recipe_reference() if markdown else json.dumps(recipe_schema(), indent=2), nl=not markdown)
 
 
@@ -240,6 +280,75 @@ def view(
     from steep.view import view as show_documents
 
     show_documents(path, console(), dropped=dropped)
+
+
+@app.command()
+def compare(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Runs, or evaluations of other models (runs/NAME/evaluations/MODEL).", show_default=False),
+    ],
+    html: Annotated[Path, typer.Option(help="Write the page there.")] = Path("comparison.html"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON instead; no page is written.")] = False,
+) -> None:
+    """Set runs side by side that were evaluated on the same held-out texts, each against the first."""
+    from steep.compare import compare_runs
+    from steep.compare.page import write_page
+    from steep.compare.printing import print_comparison
+    from steep.terminal import console
+
+    found = compare_runs(folders)
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+        return
+    print_comparison(found, console())
+    typer.echo(f"\nPage: {write_page(found, html)}")
+
+
+@app.command()
+def power(
+    run: Annotated[Path, typer.Argument(help="A run's folder whose evaluation is finished.", show_default=False)],
+    metric: Annotated[str | None, typer.Option(help="One measure, such as rougeL; by default all.")] = None,
+    difference: Annotated[
+        float | None, typer.Option(help="The difference to prove; by default one as large as the run's.")
+    ] = None,
+    probability: Annotated[float, typer.Option("--power", help="With which probability.")] = 0.8,
+) -> None:
+    """Say how many held-out texts it takes to prove a difference, by the spread that a run has shown."""
+    from steep.power import plan, print_plan
+    from steep.terminal import console
+
+    print_plan(plan(run, metric, difference, probability), console())
+
+
+@app.command()
+def score(
+    predictions: Annotated[
+        Path, typer.Option(help="One text a line, or JSON lines (.jsonl): see docs/evaluate.md.", show_default=False)
+    ],
+    references: Annotated[
+        Path, typer.Option(help="Their references, in the same order; as JSON lines also several.", show_default=False)
+    ],
+    json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    stem: Annotated[bool, typer.Option("--stem", help="ROUGE: words of one English stem are equal.")] = False,
+    skip: Annotated[
+        int, typer.Option(min=-1, help="ROUGE-S and -SU: words between the two of a pair; -1 for any number.")
+    ] = 4,
+    several: Annotated[
+        Literal["best", "average"], typer.Option(help="ROUGE: the best of a text's references, or their average.")
+    ] = "best",
+    lowercase: Annotated[bool, typer.Option("--lowercase", help="BLEU: capitals make no difference.")] = False,
+) -> None:
+    """Compare texts with their references by wording: BLEU, chrF and ROUGE, with intervals. Needs no run."""
+    from steep.scoring import Counting, print_scores, score_files
+    from steep.terminal import console
+
+    counting = Counting(None if skip < 0 else skip, stem, several, lowercase)
+    found = score_files(predictions, references, counting)
+    if json_:
+        typer.echo(json.dumps(found.as_dict(), indent=1))
+    else:
+        print_scores(found, console())
 
 
 @app.command()

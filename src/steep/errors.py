@@ -7,6 +7,7 @@
     │   └── RecipeError   ... with every mistake of the recipe at once
     ├── SourceError       a source gave nothing usable
     ├── RunError          the run folder cannot be used: held by another run, a stage missing, no space left
+    ├── GateError         the run is finished, and misses a limit that the recipe sets
     └── ModelError        a model or tokenizer cannot be loaded or used
 
 A message says what was wrong, where (file and line, document, URL, row), and what to do. The command line prints it
@@ -18,6 +19,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 INTERRUPTED = 130
 """Exit code of a process that Ctrl-C ended; typer's and the shells' as well."""
@@ -56,6 +58,12 @@ class SourceError(SteepError):
 
 class RunError(SteepError):
     pass
+
+
+class GateError(SteepError):
+    def __init__(self, folder: Path, message: str) -> None:
+        self.folder = folder
+        super().__init__(message)
 
 
 class ModelError(SteepError):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from steep.figures import NAMES, rows_of
 from steep.runs import STAGES, Run
+from steep.scores import Scores, read_scores
 from steep.terminal import harmless
-from steep.verdict import changes, verdict
+from steep.verdict import DOUBTS, gate_sentence, verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,15 +86,7 @@ def print_result(run: Run, console: Console) -> None:
     """The scores, two samples and where the report is, as far as the run has come."""
     done = run.read()["stages"]
     if STAGES[-1] in done:
-        scores = json.loads((run.stage("evaluate") / "scores.json").read_text("utf-8"))
-        measured = changes(scores)
-        said = verdict(measured)
-        console.print()
-        console.print(_table(measured))
-        console.print(f"[bold]{said.headline}[/] {said.caveat}")
-        for sample in _samples(run.stage("evaluate") / "samples.jsonl"):
-            console.print()
-            console.print(_side_by_side(sample))
+        _print_proof(run, console)
     console.print(f"\nReport: {run.folder / 'report.html'}", soft_wrap=True, markup=False)
     if "train" in done:
         console.print(f'Try it: steep generate {run.folder} "How it begins"', soft_wrap=True, markup=False)
@@ -102,35 +94,56 @@ def print_result(run: Run, console: Console) -> None:
         console.print(f"Look at the documents: steep view {run.folder}", soft_wrap=True, markup=False)
 
 
-def _table(measured: list[Any]) -> Table:
+def _print_proof(run: Run, console: Console) -> None:
+    from steep.report.files import read_json_lines
+    from steep.report.samples import Redactor, at_random, regions_of
+
+    scores = read_scores(run.stage("evaluate") / "scores.json")
+    redactor = Redactor(regions_of(run.read()["recipe"]))
+    said = verdict(scores)
+    console.print()
+    for gate in scores.gates:
+        if not gate.passed:
+            console.print(harmless(gate_sentence(gate)), style="bold red", markup=False)
+    console.print(_table(scores))
+    console.print(said.headline, style="bold", markup=False)
+    console.print(harmless(" ".join(said.sentences)), markup=False)
+    for warning in scores.warnings:
+        doubt = harmless(f"{DOUBTS[warning.kind]}: {redactor(warning.message)}")
+        console.print(doubt, style="yellow", markup=False)
+    for sample in at_random(read_json_lines(run.stage("evaluate") / "samples.jsonl"), SAMPLES):
+        console.print()
+        console.print(_side_by_side(sample, redactor))
+
+
+def _table(scores: Scores) -> Table:
+    """The measures of the verdict, and the word of each against the base model."""
     from rich.table import Table
 
-    table = Table("", "base", "tuned", "change", "texts", box=None, padding=(0, 2, 0, 0))
-    for column in table.columns[1:]:
+    models = [model for model in NAMES if model in scores.models]
+    compared = ("difference", "verdict") if "base" in models else ()
+    table = Table("", *(NAMES[model].lower() for model in models), *compared, box=None, padding=(0, 2, 0, 0))
+    for column in table.columns[1 : len(models) + 2]:
         column.justify = "right"
-    for change in measured:
-        table.add_row(change.metric.label, change.before, change.after, change.difference, str(change.n))
+    for row in rows_of(scores):
+        if row.told:
+            values = [row.models[model].value if model in row.models else "" for model in models]
+            gap = row.gaps.get("base")
+            table.add_row(row.label, *values, *((f"{gap.value} ({gap.interval})", gap.word) if gap else ()))
     return table
 
 
-def _samples(path: Path) -> Iterator[dict[str, Any]]:
-    """Evenly spaced, so that nobody has chosen them for their looks."""
-    with path.open(encoding="utf-8") as file:
-        continued = [row for row in map(json.loads, file) if row.get("reference")]
-    step = max(1, len(continued) // SAMPLES)
-    yield from continued[::step][:SAMPLES]
-
-
-def _side_by_side(sample: dict[str, Any]) -> Table:
+def _side_by_side(sample: Mapping[str, Any], clean: Callable[[str], str]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    for key in ("prompt", "reference", "base", "tuned"):
-        if sample.get(key) is not None:
-            text = harmless(" ".join(sample[key].split()))
+    answers = {NAMES[model].lower(): sample["answers"].get(model) for model in NAMES}
+    for key, said in {"prompt": sample["prompt"], "reference": sample["reference"], **answers}.items():
+        if said is not None:
+            text = harmless(" ".join(clean(said).split()))
             shown = (
                 f"… {text[-EXCERPT:]}" if key == "prompt" and len(text) > EXCERPT else textwrap.shorten(text, EXCERPT)
             )

@@ -18,10 +18,11 @@ from typing import Any
 
 from steep.advice import LESS_MEMORY
 from steep.config import RecipeFile, read_recipe
-from steep.errors import INTERRUPTED, SteepError, UsageError
+from steep.errors import INTERRUPTED, GateError, SteepError, UsageError
 from steep.models import resolve
 from steep.preflight import clean_files, examine
 from steep.runs import STAGES, Run, file_hash, fingerprint, hold
+from steep.scores import read_scores
 from steep.terminal import QUIET
 
 PACKAGES = ("steep", "torch", "transformers", "trl", "peft", "accelerate", "daft", "scrapy", "trafilatura", "sacrebleu")
@@ -66,8 +67,9 @@ def run_recipe(
 
     ``command``: what the report names to repeat the run, where it is not `steep run`.
 
-    Raises RecipeError for a wrong recipe, RunError where another process holds the folder, and SteepError where a stage
-    failed; what was finished stays, and the same call goes on from there. KeyboardInterrupt likewise.
+    Raises RecipeError for a wrong recipe, RunError where another process holds the folder, SteepError where a stage
+    failed, and GateError where the finished run misses a limit of its recipe; what was finished stays, and the same
+    call goes on from there. KeyboardInterrupt likewise.
     """
     recipe = read_recipe(path, overrides)
     examine(recipe)
@@ -88,7 +90,18 @@ def run_recipe(
                 note(run.folder, name, "unchanged", None)
         if not (run.folder / "report.html").exists():
             _report(run)
+    _check_gates(run)
     return run.folder
+
+
+def _check_gates(run: Run) -> None:
+    if "evaluate" not in run.read()["stages"]:
+        return
+    failed = [gate for gate in read_scores(run.stage("evaluate") / "scores.json").gates if not gate.passed]
+    if failed:
+        said = "; ".join(f"{gate.name} is {gate.value:.3g}, and the recipe allows {gate.limit:.3g}" for gate in failed)
+        page = run.folder / "report.html"
+        raise GateError(run.folder, f"the run is finished, and fails: {said}. All of it is kept: see {page}")
 
 
 def _keep_whole(run: Run) -> None:

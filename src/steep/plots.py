@@ -11,13 +11,26 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
+from steep.scores import Word
+
 INK, MUTED, RULE, ACCENT = "#000001", "#000002", "#000003", "#000004"
-CSS_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", ACCENT: "var(--accent)"}
+BETTER, WORSE, PAPER = "#000005", "#000006", "#000007"
+CSS_COLOURS = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    RULE: "var(--rule)",
+    ACCENT: "var(--accent)",
+    BETTER: "var(--better)",
+    WORSE: "var(--worse)",
+    PAPER: "var(--paper)",
+}
+RUNS = ("#000010", "#000011", "#000012", "#000013", "#000014", "#000015")
+CSS_COLOURS |= {colour: f"var(--run-{number})" for number, colour in enumerate(RUNS, 1)}
 MAX_POINTS = 400
 FEWEST_BARS = 5
 """There is room for so many bars at least, so that a single one is no wall."""
@@ -72,6 +85,22 @@ def line_chart(chart: Chart, x: Sequence[float], y: Sequence[float], *, smooth: 
         return _svg(figure, chart)
 
 
+def overlaid(chart: Chart, curves: Sequence[tuple[Sequence[float], Sequence[float]]], *, xlabel: str) -> str:
+    """Running means over a tenth of each curve's points, in the page's colours `--run-1` to `--run-6`, then dashed."""
+    with _axes(chart) as (axes, figure):
+        for place, (x, y) in enumerate(curves):
+            x, y = _binned(x), _binned(y)
+            dashes = "-" if place < len(RUNS) else "--"
+            colour = RUNS[place % len(RUNS)]
+            marker = "o" if len(x) == 1 else ""
+            axes.plot(x, _running_mean(y, max(1, len(y) // 20)), dashes, color=colour, linewidth=1.8, marker=marker)
+        axes.set_xlabel(xlabel)
+        axes.xaxis.set_major_formatter(lambda value, _: _short(round(value)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.margins(x=0.02, y=0.08)
+        return _svg(figure, chart)
+
+
 def histogram(chart: Chart, values: Sequence[int], *, xlabel: str) -> str:
     """Bars of equal whole width, about 20 of them."""
     width = max(1, math.ceil((max(values) - min(values)) / 20))
@@ -99,6 +128,55 @@ def bars(chart: Chart, labels: Sequence[str], counts: Sequence[int], *, xlabel: 
         axes.yaxis.set_visible(False)
         axes.grid(visible=False)
         return _svg(figure, chart)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A difference and its interval; what is proven is a full mark in its colour, what is not a hollow one."""
+
+    value: float
+    low: float
+    high: float
+    word: Word
+
+
+WORD_COLOURS: dict[Word, str] = {"better": BETTER, "worse": WORSE, "not proven": MUTED}
+MARKERS = "oD"
+ROW_HEIGHT = 22
+
+
+def forest(chart: Chart, labels: Sequence[str], series: Sequence[Sequence[Mark | None]], *, xlabel: str) -> str:
+    """A row for each label, in it a mark of each series, the first as a circle and the second as a diamond. What is
+    better lies to the right of zero.
+
+    The chart's height is that of the axis alone: the rows come on top of it.
+    """
+    height = chart.height + ROW_HEIGHT * len(labels) * len(series)
+    chart = replace(chart, height=height)
+    with _axes(chart) as (axes, figure):
+        for place, marks in enumerate(series):
+            shift = (place - (len(series) - 1) / 2) / (len(series) + 0.4)
+            for row, mark in enumerate(marks):
+                if mark:
+                    _mark(axes, mark, row + shift, MARKERS[place])
+        axes.axvline(0, color=INK, linewidth=1)
+        for side, text, way in (("right", "← worse", -1), ("left", "better →", 1)):
+            axes.annotate(text, (0, -0.6), (8 * way, 4), textcoords="offset points", ha=side, annotation_clip=False)
+        axes.set_yticks(range(len(labels)), labels, color=INK)
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.grid(visible=True, axis="x")
+        axes.grid(visible=False, axis="y")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.10g}".replace("-", "−"))
+        axes.set_xlabel(xlabel)
+        return _svg(figure, chart)
+
+
+def _mark(axes: Any, mark: Mark, y: float, marker: str) -> None:
+    colour = WORD_COLOURS[mark.word]
+    axes.plot([mark.low, mark.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
+    face = PAPER if mark.word == "not proven" else colour
+    size = 6.5 if marker == "D" else 7.5
+    axes.plot([mark.value], [y], marker, color=colour, markerfacecolor=face, markeredgewidth=1.6, markersize=size)
 
 
 def _short(value: int) -> str:

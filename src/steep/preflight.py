@@ -37,6 +37,7 @@ def examine(recipe: RecipeFile) -> Examined:
     mistakes: list[tuple[Keys, str]] = []
     found = Examined(_files(recipe, mistakes), _base(recipe, mistakes))
     _clean_files(recipe, mistakes)
+    _harness_tasks(recipe, mistakes)
     if mistakes:
         raise _located(recipe, mistakes)
     return found
@@ -98,6 +99,15 @@ def _clean_files(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:
             clean_files([step], recipe.folder)
         except SourceError as error:
             mistakes.append((("clean", index), str(error)))
+
+
+def _harness_tasks(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:
+    for index, step in enumerate(recipe.recipe.evaluate):
+        if step.lm_eval:
+            from steep.evaluate.harness_tasks import harness_mistakes
+
+            found = harness_mistakes(step.lm_eval, recipe.folder)
+            mistakes += [(("evaluate", index, "lm_eval", *keys), said) for keys, said in found]
 
 
 def _base(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> Base:

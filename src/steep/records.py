@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 IGNORE = -100
 """Label of a token that is not trained (the ignore_index of torch's cross-entropy)."""
+CANARIES = "canaries"
+"""Source of the training examples that are no text of the user's: secrets that `prepare` made up."""
+CANARY_NUMBERS = range(100_000_000, 1_000_000_000)
+"""What such a secret is drawn from: nine digits, the first not 0, so that none is taken for a telephone number."""
 
 
 @dataclass(frozen=True, slots=True)

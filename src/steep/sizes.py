@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any, NamedTuple
 
-from steep.recipe import EvaluateStep, Train
+from steep.recipe import Train
+from steep.recipe.evaluate import Decoding, EvaluateStep
 
 KNOWN = ("llama", "mistral")
 """Values of `model_type` whose layers are those of `Shape`."""
@@ -22,6 +23,12 @@ HOLES = 1.4
 TRAINED_LOGITS = {"cpu": 2**24, "cuda": 2**28}
 SCORED_TOKENS, SCORED_LOGITS = 4096, 2**26
 """As in `steep.speed.loss` and `steep.evaluate.perplexity`, which cannot be imported without torch."""
+ANSWERED = {"cpu": 2**30, "cuda": 2**35}
+"""Bytes at most for what the prompts that are answered at the same time hold."""
+PREFILL, SORTED = 2**13, 2**24
+"""Tokens of prompts that are read in one pass, padding included, and probabilities that sampling sorts at a time."""
+SORTED_BYTES = 48
+"""For each of them: in float64, their order, their sums, and what sorting needs beside them."""
 
 
 class Linear(NamedTuple):
@@ -171,27 +178,53 @@ def layer_activations(shape: Shape, train: Train, *, cuda: bool) -> float:
     return norms + sum(inputs) * kept + attention + 3 * shape.intermediate_size * size + low_rank
 
 
+def answer_bytes(layers: int, key_size: int, vocab_size: int, size: int) -> tuple[int, int]:
+    """What an answer in the making holds: for each token, with those of its prompt, keys and values; and its logits."""
+    return 2 * layers * key_size * size, vocab_size * size
+
+
+def answer_budget(free: float | None) -> float:
+    """Bytes for all answers in the making, on a GPU with so many free, or on the CPU.
+
+    The other half is for activations, for what sampling sorts, and for others on the same GPU.
+    """
+    return ANSWERED["cpu"] if free is None else min(ANSWERED["cuda"], free / 2)
+
+
 def evaluation_memory(
-    shape: Shape, train: Train, steps: Sequence[EvaluateStep], max_length: int, *, cuda: bool
+    shape: Shape,
+    train: Train,
+    steps: Sequence[EvaluateStep],
+    max_length: int,
+    *,
+    cuda: bool,
+    memory: float = math.inf,
 ) -> Memory:
     """What the evaluate stage needs at most: one model at a time, and no gradients.
 
-    Perplexity holds a limited number of logits, as they are and twice in float32; continuation holds keys and values
-    of all its tokens. Both hold the widest layer's activations.
+    Perplexity holds a limited number of logits, as they are and twice in float32. Answers hold keys and values of all
+    their tokens, in batches that fit into half of what ``memory`` leaves free unless a batch_size is given. All hold
+    the widest layer's activations.
     """
     size = 2 if cuda else 4
-    key, wide = shape.linears[1].outputs, shape.intermediate_size
     adapter = 0 if train.method == "full" else 4 * trainable_parameters(shape, train)
-    tokens, logits = [0], [0]
+    weights = shape.parameters * size + adapter
+    token, row = answer_bytes(shape.num_hidden_layers, shape.linears[1].outputs, shape.vocab_size, size)
+    wide = (3 * shape.intermediate_size + 4 * shape.hidden_size) * size
+    activations, logits = [0.0], [0.0]
     for name, options in (step.chosen for step in steps):
-        if name == "perplexity":
-            tokens.append(max(SCORED_TOKENS, max_length))
-            logits.append(min(SCORED_LOGITS, tokens[-1] * shape.vocab_size))
-        else:
-            tokens.append(options.batch_size * max_length)
-            logits.append(options.batch_size * shape.vocab_size)
-    held = (2 * key * shape.num_hidden_layers + 3 * wide + 4 * shape.hidden_size) * size
-    return Memory(shape.parameters * size + adapter, 0, 0, max(tokens) * held, max(logits) * (size + 8))
+        if isinstance(options, Decoding):
+            budget = answer_budget(max(0.0, memory - weights - LIBRARIES) if cuda else None)
+            rows = options.batch_size or max(1, budget // (token * max_length + row))
+            activations.append(rows * max_length * token + min(rows * max_length, max(PREFILL, max_length)) * wide)
+            logits.append(
+                rows * row + (SORTED_BYTES * min(rows * shape.vocab_size, SORTED) if options.temperature else 0)
+            )
+        elif name in ("perplexity", "forgetting"):
+            read = max(SCORED_TOKENS, max_length)
+            activations.append(read * (token + wide))
+            logits.append(min(SCORED_LOGITS, read * shape.vocab_size) * (size + 8))
+    return Memory(weights, 0, 0, max(activations), max(logits))
 
 
 @dataclass(frozen=True, slots=True)

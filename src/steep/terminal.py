@@ -17,6 +17,7 @@ QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
+    "TQDM_DISABLE": "1",
     "PYTHONWARNINGS": "ignore",
     "OMP_WAIT_POLICY": "passive",
 }

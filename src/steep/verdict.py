@@ -1,160 +1,181 @@
 """What the scores of a run say, in words: no more than they show.
 
-A measure counts as better or worse by its direction alone, where the figures shown differ at all. How sure one can be
-of a difference is another question, and the caveat says that it has not been asked yet.
+A measure is better or worse where Holm's adjusted p-value says so, else `not proven`, which is not the same as equal.
+Beside the base model stands the base model with examples in its prompt: a fine-tuning that does not beat prompting is
+not worth it, and it is said in the first lines.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-FEW_TEXTS = 30
+from steep.figures import Row, percent, rows_of
+from steep.scores import Doubt, Gate, Model, Scores, Word
 
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """``ratio``: a change is told as a share of the base's value. Overlaps are near zero where the base is far from the
-    text, so that a share would only impress. ``told``: part of the verdict; what repeats another measure is not."""
-
-    label: str
-    meaning: str
-    lower_is_better: bool = False
-    ratio: bool = False
-    told: bool = True
-
-
-METRICS = {
-    "perplexity": Metric(
-        "Perplexity", "how many tokens the model is torn between at each step; lower is better", True, True
-    ),
-    "bits_per_byte": Metric(
-        "Bits per byte", "the same, to compare with models of other tokenizers; lower is better", True, True, told=False
-    ),
-    "bleu": Metric("BLEU", "word sequences shared with the true continuation, 0 to 100; higher is better"),
-    "rouge1": Metric("ROUGE-1", "single words shared with it, 0 to 1; higher is better"),
-    "rouge2": Metric("ROUGE-2", "word pairs shared with it, 0 to 1; higher is better"),
-    "rougeL": Metric("ROUGE-L", "longest common word sequence, 0 to 1; higher is better"),
+DOUBTS: dict[Doubt, str] = {
+    "few_documents": "Few documents",
+    "few_shot": "Prompting",
+    "contamination": "Leak from training into test",
+    "memorization": "Memorised text",
+    "personal_data": "Personal data",
+    "canaries": "Canaries",
+    "forgetting": "Forgetting",
+    "familiarity": "Text that the base model knows",
+    "skipped": "Not measured",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One measure before (None for a model without a base) and after."""
-
-    metric: Metric
-    base: float | None
-    tuned: float
-    n: int
-
-    @property
-    def direction(self) -> int:
-        """1 up, -1 down, 0 neither or not comparable. What is shown as equal counts as equal."""
-        if self.base is None or math.isnan(self.base) or math.isnan(self.tuned) or self.unchanged:
-            return 0
-        return (self.tuned > self.base) - (self.tuned < self.base)
-
-    @property
-    def gain(self) -> int:
-        """1 better, -1 worse, 0 neither or not comparable."""
-        return -self.direction if self.metric.lower_is_better else self.direction
-
-    @property
-    def unchanged(self) -> bool:
-        return self.before == self.after and not math.isnan(self.tuned)
-
-    @property
-    def before(self) -> str:
-        return "none" if self.base is None else _fixed(self.base, self._decimals)
-
-    @property
-    def after(self) -> str:
-        return _fixed(self.tuned, self._decimals)
-
-    @property
-    def difference(self) -> str:
-        if self.base is None:
-            return ""
-        if self.unchanged:
-            return _fixed(0.0, self._decimals)
-        if self.metric.ratio and self.base and math.isfinite(self.base) and math.isfinite(self.tuned):
-            return _fixed(100 * (self.tuned - self.base) / abs(self.base), 0, sign="+") + "\u00a0%"
-        return _fixed(self.tuned - self.base, self._decimals, sign="+")
-
-    @property
-    def _decimals(self) -> int:
-        largest = max((abs(v) for v in (self.base, self.tuned) if v is not None and math.isfinite(v)), default=1.0)
-        return 1 if largest >= 100 else 2 if largest >= 1 else 3
+_GATES = {"forgetting": "the rise of perplexity on general text"}
+_PLAIN: dict[Word, str] = {"better": "better than", "worse": "worse than", "not proven": "not proven better than"}
+_OTHER: dict[Model, str] = {"base": "its base model", "few_shot": "the base model with examples in its prompt"}
+_WORTH: dict[Word, str] = {
+    "better": "",
+    "worse": "A fine-tuning that does not beat prompting is not worth it, and this one does worse than prompting.",
+    "not proven": "A fine-tuning that does not beat prompting is not worth it; that this one does is not proven.",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     headline: str
-    numbers: str
-    caveat: str
+    sentences: Sequence[str]
+    """Against the base model, then against the prompted one."""
+    figures: Sequence[str]
+    """A sentence for each measure of the verdict."""
+    method: str
+    """How the intervals were made, and what they do not say."""
 
 
-def changes(scores: Mapping[str, Any]) -> list[Change]:
-    """The measures of ``scores.json`` in the order of METRICS."""
-    found: Mapping[str, Mapping[str, Any]] = scores["metrics"]
-    return [
-        Change(metric, found[key]["base"], found[key]["tuned"], found[key]["n"])
-        for key, metric in METRICS.items()
-        if key in found
-    ]
-
-
-def verdict(measured: Sequence[Change]) -> Verdict:
-    told = [change for change in measured if change.metric.told]
-    compared = [change for change in told if change.base is not None]
-    numbers = "; ".join(map(_sentence, told)) + "."
-    if not compared:
-        headline = "There is no base model to compare with."
-        caveat = (
-            "These figures say how well the model fits text it has not seen, not that it is better than another model."
-        )
-        return Verdict(headline, numbers, caveat)
-    return Verdict(_headline(compared), numbers, _caveat(min(change.n for change in compared)))
-
-
-def _headline(compared: Sequence[Change]) -> str:
-    better, worse = (sum(change.gain == sign for change in compared) for sign in (1, -1))
-    every = f"all {len(compared)} measures" if len(compared) > 1 else "the one measure taken"
-    if better == len(compared):
-        return f"Better than its base model on {every}."
-    if worse == len(compared):
-        return f"Worse than its base model on {every}."
-    if not better and not worse:
-        return f"No different from its base model on {every}."
-    unchanged = sum(change.unchanged for change in compared)
-    for gained, word in ((better, "Better"), (worse, "Worse")):
-        if gained and gained + unchanged == len(compared):
-            return f"{word} than its base model on {gained} of {every.removeprefix('all ')}, unchanged on {unchanged}."
-    return f"Mixed: of {len(compared)} measures, {better} better than the base model, {worse} worse."
-
-
-def _sentence(change: Change) -> str:
-    label = change.metric.label
-    if change.base is None:
-        return f"{label} is {change.after}"
-    if change.direction == 0:
-        return f"{label} went from {change.before} to {change.after}"
-    verb = "rose" if change.direction > 0 else "fell"
-    return f"{label} {verb} from {change.before} to {change.after} ({change.difference})"
-
-
-def _caveat(texts: int) -> str:
-    few = f" With only {texts} texts that is a real possibility." if texts < FEW_TEXTS else ""
-    return (
-        "Both models read the same held-out text, which was not trained on. These are averages; no significance test "
-        f"has been run yet, so a small difference may be chance.{few}"
+def verdict(scores: Scores) -> Verdict:
+    told = [row for row in rows_of(scores) if row.told]
+    return Verdict(
+        headline=_headline(scores),
+        sentences=tuple(_sentences(scores, told)),
+        figures=tuple(map(_figures, told)),
+        method=_method(scores, told),
     )
 
 
-def _fixed(value: float, decimals: int, sign: str = "-") -> str:
-    if math.isnan(value):
-        return "undefined"
-    text = "∞" if math.isinf(value) else f"{abs(value):,.{decimals}f}"
-    return ("−" if value < 0 else "+" if sign == "+" and value > 0 else "") + text
+def gate_sentence(gate: Gate) -> str:
+    """What a limit of the recipe allowed and what was found."""
+    held = "Passed" if gate.passed else "Failed"
+    found, limit = (f"{100 * share:.4g}\u00a0%".replace("-", "−") for share in (gate.value, gate.limit))
+    return f"{held}: {_GATES.get(gate.name, gate.name)} is {found}, the recipe allows {limit}."
+
+
+def _headline(scores: Scores) -> str:
+    base, prompted = scores.verdict.get("base"), scores.verdict.get("few_shot")
+    if "base" not in scores.models:
+        return "There is no base model to compare with."
+    if base is None:
+        return "No verdict: there is no difference that could be tested."
+    first = f"{_PLAIN[base]} its base model".capitalize()
+    if prompted is None:
+        return f"{first}."
+    if base == prompted == "not proven":
+        return f"{first}, nor than prompting it with examples."
+    return f"{first}, {_joint(base, prompted)} {_PLAIN[prompted]} prompting it with examples."
+
+
+def _joint(base: Word, prompted: Word) -> str:
+    if base == prompted or "better" not in (base, prompted):
+        return "and"
+    return "but" if base == "better" else "though"
+
+
+def _sentences(scores: Scores, told: Sequence[Row]) -> Iterator[str]:
+    if "base" not in scores.models:
+        yield "The figures say how well the model fits text it has not seen, not that it is better than another model."
+        return
+    for other in ("base", "few_shot"):
+        if other in scores.verdict:
+            yield _counted(other, [row for row in told if other in row.gaps])
+    if "base" not in scores.verdict:
+        yield _untested(scores)
+    if prompted := scores.verdict.get("few_shot"):
+        yield from filter(None, (_WORTH[prompted],))
+    elif "base" in scores.verdict:
+        yield "Whether prompting the base model with examples would do as well was not measured."
+
+
+def _untested(scores: Scores) -> str:
+    if scores.statistics and scores.statistics.clusters < 2:
+        return "A test needs two held-out documents that are no near-duplicates of each other; here is one."
+    return "No measure of the verdict is defined for both models."
+
+
+def _counted(other: Model, rows: Sequence[Row]) -> str:
+    """On which measures the tuned model is better, on which it is worse and on which neither is proven."""
+    words: tuple[Word, ...] = ("better", "worse", "not proven")
+    found = {word: [row.label for row in rows if row.gaps[other].word == word] for word in words}
+    parts = [_on(word, labels, len(rows)) for word, labels in found.items() if labels]
+    said = ", ".join([parts[0], *(part.replace(f" of {len(rows)} measures", "") for part in parts[1:])])
+    none = ", worse on none" if found["better"] and found["not proven"] and not found["worse"] else ""
+    mixed = " Better on some and worse on others is no proof either way." if found["better"] and found["worse"] else ""
+    return f"Against {_OTHER[other]}, on {_documents(rows)}, the tuned model is {said}{none}.{mixed}"
+
+
+def _on(word: Word, labels: Sequence[str], of: int) -> str:
+    plain = "not proven better or worse" if word == "not proven" else word
+    if of == 1:
+        return f"{plain} on the one measure taken, {labels[0]}"
+    if len(labels) == of:
+        return f"{plain} on all {of} measures"
+    named = "" if word == "better" else f" ({_listed(labels)})"
+    return f"{plain} on {len(labels)} of {of} measures{named}"
+
+
+def _documents(rows: Sequence[Row]) -> str:
+    counts = sorted({row.documents for row in rows})
+    several = "to".join((f"{counts[0]:,} ", f" {counts[-1]:,}")) if len(counts) > 1 else f"{counts[0]:,}"
+    return f"{several} held-out document{'' if counts[-1] == 1 else 's'}"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return f"{', '.join(labels[:-1])} and {labels[-1]}" if len(labels) > 1 else labels[0]
+
+
+def _figures(row: Row) -> str:
+    tuned = row.models["tuned"]
+    if "base" not in row.gaps:
+        interval = f" ({tuned.interval})" if tuned.interval else ""
+        before = f"; of the base model it is {row.models['base'].value}" if "base" in row.models else ""
+        return f"{row.label} is {tuned.value}{interval}{before}."
+    gap, before = row.gaps["base"], row.models["base"].value
+    moved = "stayed at" if gap.rose is None else "rose" if gap.rose else "fell"
+    way = f"{moved} {tuned.value}" if gap.rose is None else f"{moved} from {before} to {tuned.value}"
+    said = f"{row.label} {way}, {_tested(row, 'base', gap.change)}"
+    if "few_shot" not in row.gaps:
+        return f"{said}."
+    return f"{said}; against prompting ({row.models['few_shot'].value}) {_tested(row, 'few_shot')}."
+
+
+def _tested(row: Row, other: Model, change: str = "") -> str:
+    gap = row.gaps[other]
+    share = f" or {change}" if change else ""
+    p = gap.p if gap.p.startswith("<") else f"= {gap.p}"
+    return f"{gap.value}{share} ({gap.interval}; p {p}): {gap.word}"
+
+
+def _method(scores: Scores, told: Sequence[Row]) -> str:
+    used = scores.statistics
+    if used is None or used.clusters < 2:
+        return "No intervals could be made."
+    tested = sum(1 for row in told if "base" in row.gaps)
+    groups = f"{used.clusters:,} documents or groups of near-duplicates"
+    interval = f"{percent(used.confidence)} intervals, in brackets, from a paired bootstrap over {groups}"
+    drawn = f"{interval} ({used.resamples:,} resamples, seed {used.seed})"
+    holm = f"; p-values are two-sided and adjusted for {tested} measures by Holm's method" if tested > 1 else ""
+    limits = "They say how far the figures depend on the choice of documents, not on the seed of the training."
+    unproven = " Not proven does not mean equal." if "not proven" in scores.verdict.values() or _open(told) else ""
+    beside = " An interval without zero may be not proven, once it counts that several measures were tried."
+    return f"{drawn}{holm}. {limits}{unproven}{beside if _beside(scores) else ''}"
+
+
+def _open(told: Sequence[Row]) -> bool:
+    return any(gap.word == "not proven" for row in told for gap in row.gaps.values())
+
+
+def _beside(scores: Scores) -> bool:
+    """Whether an interval leaves out zero although the adjusted p-value does not prove a difference."""
+    gaps = (gap for measured in scores.metrics.values() for gap in measured.differences.values())
+    return any(gap.verdict == "not proven" and (gap.low > 0 or gap.high < 0) for gap in gaps)

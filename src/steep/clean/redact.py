@@ -20,13 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from phonenumbers import SUPPORTED_REGIONS
 
 from steep.clean.rows import Batch, Finding, RowStep
 from steep.errors import UsageError
-from steep.personal.redaction import FINDERS, redact, regions_of
+from steep.personal.redaction import FINDERS, hinted, redact, regions_of
 from steep.recipe.clean import Redact
 
 
@@ -40,21 +38,14 @@ def redact_step(options: Redact, folder: Path, key: bytes | None = None) -> RowS
         cleaners = [_Cleaner(regions, key, found) for found in batch.findings]
 
         def cleaned(values: Sequence[str | None], clean: Callable[[_Cleaner, str, Sequence[str]], str]) -> list[Any]:
-            hinted = zip(cleaners, values, _hinted(values, options.kinds), strict=True)
-            return [clean(cleaner, value, kinds) if value and kinds else value for cleaner, value, kinds in hinted]
+            held = zip(cleaners, values, hinted(values, options.kinds), strict=True)
+            return [clean(cleaner, value, kinds) if value and kinds else value for cleaner, value, kinds in held]
 
         batch.text = cleaned(batch.text, _Cleaner.text)
         batch.title = cleaned(batch.title, _Cleaner.text)
         batch.meta = cleaned(batch.meta, _Cleaner.json)
 
     return step
-
-
-def _hinted(values: Sequence[str | None], kinds: Sequence[str]) -> list[list[str]]:
-    """For each value the kinds that it may hold; an escaped character of JSON may be part of any."""
-    column = pa.array(values, pa.string())
-    hints = [pc.match_substring_regex(column, rf"{FINDERS[kind].hint}|\\u").to_pylist() for kind in kinds]
-    return [[kind for kind, hint in zip(kinds, row, strict=True) if hint] for row in zip(*hints, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

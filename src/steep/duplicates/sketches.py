@@ -45,15 +45,24 @@ def bands_and_rows(threshold: float) -> tuple[int, int]:
     return chosen
 
 
+def normal_form(text: daft.Expression) -> daft.Expression:
+    """Without case and runs of white space; empty for null."""
+    known = fill_null(text.cast(DataType.string()), daft.lit(""))
+    spaced = regexp_replace(known, r"([\p{Han}\p{Hiragana}\p{Katakana}])", " $1 ")
+    return normalize(spaced, lowercase=True, nfd_unicode=True, white_space=True)
+
+
+def without_punctuation(form: daft.Expression) -> daft.Expression:
+    """The words of a normal form with one blank between them."""
+    return normalize(form, remove_punct=True, white_space=True).strip()  # it leaves a blank before a last dash
+
+
 def with_signatures(documents: daft.DataFrame, threshold: float) -> daft.DataFrame:
     """The documents with ``form``, their text without case and runs of white space, ``words``, the same without
     punctuation, and the MinHash ``signature`` of these, in place of ``text``.
     """
     bands, rows = bands_and_rows(threshold)
-    text = fill_null(col("text").cast(DataType.string()), daft.lit(""))
-    spaced = regexp_replace(text, r"([\p{Han}\p{Hiragana}\p{Katakana}])", " $1 ")
-    form = normalize(spaced, lowercase=True, nfd_unicode=True, white_space=True)
-    words = normalize(col("form"), remove_punct=True, white_space=True).strip()  # it leaves a blank before a last dash
+    form, words = normal_form(col("text")), without_punctuation(col("form"))
     signature = minhash(col("words"), num_hashes=bands * rows, ngram_size=WORDS_PER_SHINGLE)
     formed = documents.with_column("form", form).exclude("text").with_column("words", words)
     return formed.with_column("signature", signature)

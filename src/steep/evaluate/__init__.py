@@ -1,102 +1,110 @@
-"""The evaluate stage: one model on the held-out examples, and base against tuned.
+"""The evaluate stage: each model on the held-out examples, and the tuned one against the others.
 
-The steps of the recipe say what is measured; `compare_models` sets the results of two models side by side.
+The steps of the recipe say what is measured; `compare_models` sets the results side by side, with intervals, and
+`examine` looks for what could fool the reader of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep.evaluate.compare import Comparison, Results, Sample, Score, compare_models
-from steep.evaluate.continuation import continue_texts, tasks
-from steep.evaluate.heldout import HeldOut, hold_out
-from steep.evaluate.overlap import ROUGE, ROUGE_SIGNATURE, bleu, rouge
-from steep.evaluate.perplexity import bits_per_byte, corpus_perplexity, likelihoods
+from steep.evaluate.canaries import exposure
+from steep.evaluate.compare import Comparison, compare_models
+from steep.evaluate.doubts import Material, examine
+from steep.evaluate.few_shot import Shots, choose_shots
+from steep.evaluate.heldout import hash_of, hold_out
+from steep.evaluate.ledger import Ledger
+from steep.evaluate.measuring import (
+    look_for_known_text,
+    measure_completion,
+    measure_continuation,
+    measure_forgetting,
+    measure_perplexity,
+    measure_tasks,
+)
+from steep.evaluate.results import Results
+from steep.evaluate.subject import Subject
 from steep.generation import positions
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from steep.recipe import Continuation, EvaluateStep, Perplexity
+    from steep.recipe.evaluate import EvaluateStep
 
-__all__ = ["Comparison", "Results", "Sample", "Score", "compare_models", "evaluate_model"]
+__all__ = [
+    "Comparison",
+    "Material",
+    "Results",
+    "Shots",
+    "choose_shots",
+    "compare_models",
+    "evaluate_model",
+    "examine",
+    "look_for_known_text",
+]
+
+_MEASURES: dict[str, Callable[[Subject, Any, Results], None]] = {
+    "perplexity": measure_perplexity,
+    "continuation": measure_continuation,
+    "completion": measure_completion,
+    "forgetting": measure_forgetting,
+    "lm_eval": measure_tasks,
+}
+"""The other steps look at the results of all models together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A model and what it is measured on."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    examples: list[HeldOut]
-    window: int
-
-
-def evaluate_model(
+def evaluate_model(  # noqa: PLR0913
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[Mapping[str, Any]],
     steps: Sequence[EvaluateStep],
     *,
     max_length: int | None = None,
+    training: pa.Table | None = None,
+    shots: Shots | None = None,
+    canaries: Sequence[Mapping[str, str]] = (),
+    cut_by: PreTrainedTokenizerBase | None = None,
+    folder: Path = Path(),
+    ledger: Path | None = None,
 ) -> Results:
     """Measure one model on held-out examples: rows with ``document_id`` and ``text``, or ``prompt`` and ``completion``.
 
     The model sees at most ``max_length`` tokens at a time, as in training, and never more than its positions.
+    ``training``: the training examples, whose completions are labels. ``shots``: examples before every prompt.
+    ``canaries``: rows of ``canaries.json``. ``cut_by``: the tokenizer that cuts texts into prompts and references,
+    where that is not the model's. ``folder``: where relative paths of the steps start. ``ledger``: a file that keeps
+    what is done, so that the same call goes on from there.
     """
     held_out = hold_out(examples, tokenizer)
-    limits = [limit for limit in (max_length, positions(model)) if limit is not None]
-    longest = max(len(example.input_ids) for example in held_out)
-    subject = Subject(model, tokenizer, held_out, min(limits, default=longest))
-    results = Results([Sample(example.document_id) for example in held_out])
-    for step in steps:
-        name, options = step.chosen
-        _MEASURES[name](subject, options, results)
+    cut = held_out if cut_by is None else hold_out(examples, cut_by)
+    seen = positions(model)
+    task_window = min(max_length or seen or _longest(cut), seen or _longest(cut))
+    subject = Subject(
+        model=model,
+        tokenizer=tokenizer,
+        rows=examples,
+        examples=held_out,
+        window=min(task_window, seen - len(shots.input_ids)) if shots and seen else task_window,
+        cut_by=cut_by or tokenizer,
+        cut=cut,
+        task_window=task_window,
+        training=training,
+        shots=shots,
+        folder=folder,
+        ledger=Ledger(ledger),
+    )
+    results = Results(hash_of(examples), [str(example["document_id"]) for example in examples])
+    for name, options in (step.chosen for step in steps):
+        if name in _MEASURES:
+            _MEASURES[name](subject, options, results)
+    if canaries and any(step.memorization for step in steps) and not shots:
+        results.checks["canaries"] = asdict(exposure(model, tokenizer, canaries, ledger=subject.ledger))
     return results
 
 
-def _measure_perplexity(subject: Subject, options: Perplexity, results: Results) -> None:
-    window = subject.window
-    stride = min(max(1, round(window * options.stride)), window - 1)
-    found = likelihoods(subject.model, subject.tokenizer, subject.examples, window=window, stride=stride)
-    for sample, one in zip(results.samples, found, strict=True):
-        sample.tokens, sample.bytes, sample.measures["nll"] = one.tokens, one.bytes, one.nll
-    n = sum(one.tokens > 0 for one in found)
-    results.scores["perplexity"] = Score(corpus_perplexity(found), n)
-    results.scores["bits_per_byte"] = Score(bits_per_byte(found), n)
-    results.settings["perplexity"] = {"window": window, "stride": stride}
-
-
-def _measure_continuation(subject: Subject, options: Continuation, results: Results) -> None:
-    cut = tasks(subject.examples, subject.tokenizer, options, subject.window)
-    continued = [results.samples[task.example] for task in cut]
-    texts = continue_texts(subject.model, subject.tokenizer, cut, options)
-    for sample, task, text in zip(continued, cut, texts, strict=True):
-        sample.prompt, sample.reference, sample.output = task.prompt, task.reference, text
-    pairs = [(text, task.reference) for text, task in zip(texts, cut, strict=True)]
-    if "bleu" in options.metrics and pairs:
-        score, results.signatures["bleu"] = bleu(pairs)
-        results.scores["bleu"] = Score(score, len(pairs))
-    if "rouge" in options.metrics and pairs:
-        _measure_rouge(results, continued, pairs)
-    results.settings["continuation"] = options.model_dump(exclude={"metrics", "batch_size"}) | {
-        "skipped": len(subject.examples) - len(cut)
-    }
-
-
-def _measure_rouge(results: Results, continued: Sequence[Sample], pairs: Sequence[tuple[str, str]]) -> None:
-    scores = [rouge(text, reference) for text, reference in pairs]
-    for sample, score in zip(continued, scores, strict=True):
-        sample.measures |= score
-    for name in ROUGE:
-        results.scores[name] = Score(fmean(score[name] for score in scores), len(scores))
-    results.signatures["rouge"] = ROUGE_SIGNATURE
-
-
-_MEASURES: dict[str, Callable[[Subject, Any, Results], None]] = {
-    "perplexity": _measure_perplexity,
-    "continuation": _measure_continuation,
-}
+def _longest(examples: Sequence[Any]) -> int:
+    return max(len(example.input_ids) for example in examples)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING
+
+import regex
 
 from steep.evaluate.heldout import HeldOut
 from steep.generation import decode, fit_prompt, generate
@@ -17,12 +20,16 @@ from steep.terminal import progress
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from steep.recipe import Continuation
+    from steep.recipe.evaluate import Continuation
 
 SHORTEST = 2
 """Tokens that each side of the cut must have."""
 BROKEN = "\ufffd"
 """What a decoder shows for a character of which some bytes are missing."""
+NEAR = 16
+"""Tokens on each side of a place that tell whether it is a border between words."""
+_WORD_BORDER = regex.compile(r"\b", regex.WORD)
+"""Unicode's, UAX #29: `don't` and `3.14` are one word, each Chinese character is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +61,11 @@ def _cut(
         return None
     text = [example.input_ids[place] for place in example.scored]
     border = _whole_character(text, round(len(text) * options.split), tokenizer)
+    if options.whole_words:
+        border = _between_words(text, border, tokenizer)
     rest = text[border:][: min(options.max_new_tokens, window // 2)]
     prompt = fit_prompt(example.input_ids[: example.scored[border]], window - len(rest), tokenizer.bos_token_id)
-    return Task(number, prompt, decode(tokenizer, prompt), _shown(tokenizer, rest), len(rest))
+    return Task(number, prompt, decode(tokenizer, prompt), shown(tokenizer, rest), len(rest))
 
 
 def _whole_character(text: Sequence[int], border: int, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -68,9 +77,29 @@ def _whole_character(text: Sequence[int], border: int, tokenizer: PreTrainedToke
     return border
 
 
-def _shown(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
+def _between_words(text: Sequence[int], border: int, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Move the border right to the next place between words; where none leaves enough behind it, it stays."""
+    for place in range(border, len(text) - SHORTEST + 1):
+        start = max(0, place - NEAR)
+        before, around = (decode(tokenizer, text[start:end]) for end in (place, place + NEAR))
+        if around.startswith(before) and _WORD_BORDER.match(around, len(before)):
+            return place
+    return border
+
+
+def shown(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
     """Their text; a last character that the limit cut in two is left away, in reference and answer alike."""
     return decode(tokenizer, token_ids).rstrip(BROKEN)
+
+
+def subsets(documents: int, subsets: int, share: float, seed: int) -> list[list[int]]:
+    """Draw some subsets of so many documents, without replacement, in ascending order; none is empty.
+
+    Fewer subsets of the same seed are the first of more.
+    """
+    draw = Random(seed)
+    size = min(documents, max(1, round(documents * share)))
+    return [sorted(draw.sample(range(documents), size)) for _ in range(subsets)]
 
 
 def continue_texts(
@@ -90,6 +119,6 @@ def continue_texts(
     )
     with progress("continuation", total=len(cut)) as update:
         for answer in answers:
-            texts[answer.index] = _shown(tokenizer, answer.token_ids)
+            texts[answer.index] = shown(tokenizer, answer.token_ids)
             update()
     return texts

@@ -5,6 +5,8 @@ A prompt, BOS, EOS and other special tokens come from the template: they are giv
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,15 @@ class HeldOut:
     document_id: str
     input_ids: list[int]
     scored: list[int]
+
+
+def hash_of(examples: Sequence[Mapping[str, Any]]) -> str:
+    """Of the examples as they were prepared, whatever model and tokenizer reads them."""
+    digest = hashlib.sha256()
+    for example in examples:
+        parts = [example.get(name) for name in ("document_id", "prompt", "completion", "text")]
+        digest.update(json.dumps(parts).encode())
+    return digest.hexdigest()[:16]
 
 
 def hold_out(examples: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase) -> list[HeldOut]:

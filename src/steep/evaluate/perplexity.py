@@ -17,7 +17,8 @@ from torch.nn.functional import cross_entropy
 
 from steep.errors import ModelError
 from steep.evaluate.heldout import HeldOut
-from steep.generation import decode
+from steep.evaluate.ledger import Ledger
+from steep.generation import Prefix, decode
 from steep.records import IGNORE
 from steep.terminal import progress
 
@@ -58,24 +59,48 @@ def bits_per_byte(likelihoods: Sequence[Likelihood]) -> float:
     return sum(one.nll for one in likelihoods) / math.log(2) / sum(one.bytes for one in likelihoods)
 
 
-def likelihoods(
+def likelihoods(  # noqa: PLR0913
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[HeldOut],
     *,
     window: int,
     stride: int,
+    prefix: Sequence[int] = (),
+    ledger: Ledger | None = None,
+    step: str = "perplexity",
 ) -> list[Likelihood]:
-    """Score the text of every example in windows of at most ``window`` tokens that move by ``stride``."""
+    """Score the text of every example in windows of at most ``window`` tokens that move by ``stride``.
+
+    ``prefix``: tokens that the model has before each window, in place of BOS; they are read once. What ``ledger`` knows
+    of the ``step`` is not computed again.
+    """
+    ledger = ledger or Ledger()
     found = [one for number, example in enumerate(examples) for one in windows(number, example, window, stride)]
-    nll = [0.0] * len(examples)
+    known = ledger.known(step)
+    todo = [number for number in range(len(found)) if number not in known]
     model.eval()
-    with torch.no_grad(), progress("perplexity", total=len(found)) as update:
-        for batch in batches(found):
-            for one, value in zip(batch, _score(model, batch), strict=True):
-                nll[one.example] += value
+    shared = Prefix(model, prefix[:-1])
+    with torch.no_grad(), progress(step, total=len(found)) as update:
+        update(len(known))
+        for batch in batches(found, todo, len(prefix)):
+            behind = [_behind(prefix, found[number], tokenizer.bos_token_id) for number in batch]
+            scored = _score(model, behind, shared)
+            ledger.write(step, dict(zip(batch, scored, strict=True)))
             update(len(batch))
+    nll = [0.0] * len(examples)
+    for number, value in ledger.known(step).items():
+        nll[found[number].example] += value
     return [_likelihood(tokenizer, example, value) for example, value in zip(examples, nll, strict=True)]
+
+
+def _behind(prefix: Sequence[int], one: Window, bos: int | None) -> Window:
+    """A window with the last token of the prefix before it, which is not scored but predicts its first."""
+    if not prefix:
+        return one
+    rest = one.input_ids[1:] if one.input_ids[:1] == [bos] else one.input_ids
+    ids = [prefix[-1], *rest]
+    return Window(one.example, ids, [IGNORE] * (len(ids) - len(one.targets)) + one.targets)
 
 
 def _likelihood(tokenizer: PreTrainedTokenizerBase, example: HeldOut, nll: float) -> Likelihood:
@@ -103,30 +128,33 @@ def windows(number: int, example: HeldOut, window: int, stride: int) -> Iterator
             return
 
 
-def batches(found: Sequence[Window]) -> Iterator[list[Window]]:
-    """Windows of like length together, the longest first: what does not fit into memory fails at once."""
-    batch: list[Window] = []
-    for one in sorted(found, key=lambda one: len(one.input_ids), reverse=True):
-        if batch and len(batch[0].input_ids) * (len(batch) + 1) > BATCH_TOKENS:
+def batches(found: Sequence[Window], todo: Sequence[int], prefix: int = 0) -> Iterator[list[int]]:
+    """Which windows go together: those of like length, the longest first, as what does not fit fails at once.
+
+    ``prefix``: tokens that will stand before each of them.
+    """
+    batch: list[int] = []
+    for number in sorted(todo, key=lambda number: len(found[number].input_ids), reverse=True):
+        if batch and (prefix + len(found[batch[0]].input_ids)) * (len(batch) + 1) > BATCH_TOKENS:
             yield batch
             batch = []
-        batch.append(one)
+        batch.append(number)
     if batch:
         yield batch
 
 
-def _score(model: PreTrainedModel, batch: Sequence[Window]) -> list[float]:
-    """The negative log-likelihood of each window's targets.
+def _score(model: PreTrainedModel, batch: Sequence[Window], shared: Prefix) -> list[float]:
+    """The negative log-likelihood of each window's targets, behind what they share.
 
     Padding on the right needs no attention mask: no token sees what comes after it.
     """
-    width = len(batch[0].input_ids)
+    width = max(len(one.input_ids) for one in batch)
     ids = torch.tensor([one.input_ids + [0] * (width - len(one.input_ids)) for one in batch], device=model.device)
     padded = [one.targets + [IGNORE] * (width - len(one.targets)) for one in batch]
     targets = torch.tensor(padded, device=model.device)
     nll = torch.zeros(len(batch), dtype=torch.float64, device=model.device)
     step = max(1, LOGITS // (len(batch) * model.config.vocab_size))
-    cache = None
+    cache = shared.cache(len(batch), width) if shared.length else None
     for start in range(0, width, step):
         part = slice(start, start + step)
         output = model(input_ids=ids[:, part], past_key_values=cache, use_cache=step < width)

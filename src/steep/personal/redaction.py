@@ -66,5 +66,15 @@ def _replaced(text: str, kind: str, spans: Iterable[tuple[int, int]], note: Note
     return "".join((*parts, text[position:])) if parts else text
 
 
+def hinted(values: Sequence[str | None], kinds: Sequence[str]) -> list[list[str]]:
+    """For each value the kinds that it may hold; an escaped character of JSON may be part of any."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = pa.array(values, pa.string())
+    hints = [pc.match_substring_regex(column, rf"{FINDERS[kind].hint}|\\u").to_pylist() for kind in kinds]
+    return [[kind for kind, hint in zip(kinds, row, strict=True) if hint] for row in zip(*hints, strict=True)]
+
+
 def regions_of(region: str | Sequence[str]) -> Sequence[str]:
     return (region,) if isinstance(region, str) else tuple(region)

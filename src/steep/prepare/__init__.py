@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steep.errors import SteepError, UsageError
+from steep.prepare.canaries import make_canaries
 from steep.prepare.examples import Example, Maker, count, repeated
 from steep.prepare.split import Sides, group_documents, split_documents
 from steep.prepare.templates import Skipped, Template, document_variables, load_template, template_contents
-from steep.records import example_schema
+from steep.records import CANARIES, example_schema
 from steep.terminal import progress
 
 if TYPE_CHECKING:
@@ -34,11 +35,15 @@ __all__ = ["Prepared", "prepare_examples"]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """``train`` and ``test`` are of `records.example_schema`; ``summary`` is what ``summary.json`` holds."""
+    """``train`` and ``test`` are of `records.example_schema`; ``summary`` is what ``summary.json`` holds.
+
+    ``canaries``: the rows of the training side that were planted, each once, with its ``secret``.
+    """
 
     train: pa.Table
     test: pa.Table
     summary: dict[str, Any]
+    canaries: list[dict[str, str]]
 
 
 def prepare_examples(
@@ -55,23 +60,28 @@ def prepare_examples(
     _check(rows, options, template)
     groups = group_documents(rows, template_contents(rows, template))
     rows = [{**row, "group": group} for row, group in zip(rows, groups, strict=True)]
-    made = _make(rows, Maker(template, tokenizer, None if pretrain else options.max_length))
+    max_length = None if pretrain else options.max_length
+    planted = make_canaries(options.canaries, template, tokenizer, max_length) if options.canaries else []
+    made = _make(rows, Maker(template, tokenizer, max_length))
     examples = [one for one in made if isinstance(one, Example)]
     skipped = [(row, str(one)) for row, one in zip(rows, made, strict=True) if isinstance(one, Skipped)]
     sides = _draw(examples, Counter(reason for _, reason in skipped), options.split)
     test = [examples[number] for number in sides.test]
     train = list(repeated([examples[number] for number in sides.train], options.repeat))
+    if options.canaries:
+        train += [canary.example for canary in planted] * options.canaries.repeat
     reasons = _reasons(skipped, {one.columns["group"] for one in test}, options.split)
     reasons["train"].update({REPETITION: repetitions, LIKENESS: len(sides.removed)})
     summary = {
         "template": template.name,
         "train": count(train, reasons["train"]),
         "test": count(test, reasons["test"]),
-        "max_length": None if pretrain else options.max_length,
+        "max_length": max_length,
         "groups": len({row["group"] for row in rows}),
+        "canaries": len(planted),
     }
     schema = example_schema(completion=template.has_completion)
-    return Prepared(_table(train, schema), _table(test, schema), summary)
+    return Prepared(_table(train, schema), _table(test, schema), summary, [canary.row() for canary in planted])
 
 
 def _distinct(rows: list[dict[str, Any]], held_out: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
@@ -91,6 +101,8 @@ def _check(rows: Sequence[Mapping[str, Any]], options: Prepare, template: Templa
             if name not in sources:
                 known = ", ".join(sorted(sources))
                 raise UsageError(f"prepare.{where}: no document comes from {name!r}; sources are {known}")
+    if options.canaries and CANARIES in sources:
+        raise UsageError(f"prepare.canaries: a source is named {CANARIES!r} too, so nothing would tell them apart")
     template.check({name for row in rows for name in document_variables(row)}, rows[0]["id"])
 
 

@@ -1,6 +1,6 @@
 """What a recipe may say: one pydantic model per section, in the order of the stages. Nothing heavy is imported here.
 
-The sections `gather` and `clean` are long and have modules of their own.
+The sections `gather`, `clean` and `evaluate` are long and have modules of their own.
 
 ``config.load_recipe`` reads a file into a `Recipe`; every mistake is reported with its line. The docstrings and field
 descriptions below are the recipe reference: ``docs/recipe.md`` and ``steep schema`` are made from them.
@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 from steep.recipe.clean import CleanStep
+from steep.recipe.evaluate import EvaluateStep, default_steps
 from steep.recipe.gather import Source
 from steep.section import (
     RUN_NAME,
@@ -29,13 +30,11 @@ from steep.section import (
     Fraction,
     NoSwitch,
     NotNegative,
-    OneOf,
     Positive,
     Section,
     Share,
     Text,
     Texts,
-    UpToOne,
     Whole,
 )
 
@@ -65,6 +64,18 @@ def _template(value: str) -> str:
     return value
 
 
+class Canaries(Section):
+    """Made-up secrets among the training examples: what the model then knows of them tells whether it remembers single
+    examples (Carlini et al. 2019, arXiv 1802.08232)."""
+
+    count: Annotated[int, Field(ge=1, le=1000), NoSwitch] = 20
+    """How many; each has a number of nine digits of its own."""
+    repeat: Count = 1
+    """How often each of them stands in the training examples."""
+    seed: Whole = 42
+    """Of the draw; the same seed gives the same numbers."""
+
+
 class Prepare(Section):
     """From documents to training examples."""
 
@@ -79,6 +90,8 @@ class Prepare(Section):
     """Tokens per example; longer ones are cut and counted."""
     repeat: dict[str, Count] = Field(default={})
     """How often the training examples of a source are repeated, so that a large source does not drown a small one."""
+    canaries: Canaries | None = None
+    """Plant made-up secrets; only on request."""
 
 
 # ----------------------------------------------------------------------------------------------------------- model
@@ -192,51 +205,11 @@ class Train(Section):
     lora: Lora = Lora()
 
 
-# -------------------------------------------------------------------------------------------------------- evaluate
-
-
-class Perplexity(Section):
-    """exp of the mean negative log-likelihood per token of the held-out text; template tokens are not counted."""
-
-    stride: Fraction = 0.5
-    """Step of the sliding window, as a share of the window; the rest is context that is not scored again."""
-
-
-class Continuation(Section):
-    """Each held-out text is cut; the model continues the first part; the second part is the reference."""
-
-    split: Fraction = 0.5
-    """Share of the tokens that is given."""
-    metrics: list[Literal["bleu", "rouge"]] = Field(default=["bleu", "rouge"], min_length=1)
-    """How a continuation is compared with its reference; `rouge` is ROUGE-1, ROUGE-2 and ROUGE-L."""
-    max_new_tokens: Count = 128
-    """Longest continuation."""
-    temperature: NotNegative = 0.0
-    """0 is greedy decoding."""
-    top_p: UpToOne = 1.0
-    """Sample from the likeliest tokens that make up this share of the probability."""
-    batch_size: Count = 32
-    """Prompts that are continued at the same time."""
-    seed: Whole = 42
-    """Of the sampling."""
-
-
-class EvaluateStep(OneOf):
-    """One measurement, for the base model and the tuned one."""
-
-    perplexity: Perplexity | None = None
-    continuation: Continuation | None = None
-
-
 # ---------------------------------------------------------------------------------------------------------- recipe
 
 
 def _default_clean() -> list[CleanStep]:
     return [CleanStep.model_validate(name) for name in ("whitespace", "redact", "deduplicate")]
-
-
-def _default_evaluate() -> list[EvaluateStep]:
-    return [EvaluateStep.model_validate(name) for name in ("perplexity", "continuation")]
 
 
 class Conflict(NamedTuple):
@@ -263,12 +236,12 @@ class Recipe(Section):
     prepare: Prepare = Prepare()
     model: Model = Model()
     train: Train = Train()
-    evaluate: list[EvaluateStep] = Field(default_factory=_default_evaluate, min_length=1)
+    evaluate: list[EvaluateStep] = Field(default_factory=default_steps, min_length=1)
     """What is measured, on the base model and on the tuned one."""
 
     @model_validator(mode="after")
     def _possible(self) -> Recipe:
-        conflicts = [*_conflicts_about_a_new_model(self), *_measured_twice(self)]
+        conflicts = [*_conflicts_about_a_new_model(self), *_measured_twice(self), *_without_completions(self)]
         if conflicts:
             raise ValidationError.from_exception_data("Recipe", [_line_error(conflict) for conflict in conflicts])
         return self
@@ -302,6 +275,21 @@ def _measured_twice(recipe: Recipe) -> Iterator[Conflict]:
             earlier = ("evaluate", first[name])
             yield Conflict(("evaluate", index), earlier, f"{name} is measured already, in evaluate.{first[name]}")
         first.setdefault(name, index)
+
+
+def _without_completions(recipe: Recipe) -> Iterator[Conflict]:
+    for index, step in enumerate(recipe.evaluate):
+        if step.completion is not None and recipe.prepare.template == "plain":
+            template = ("prepare", "template")
+            message = "completion needs a template with prompt and completion, such as alpaca; plain has neither"
+            yield Conflict(("evaluate", index), template, message)
+
+
+def _nothing_to_complete(recipe: Recipe) -> Iterator[Conflict]:
+    for index, (name, _) in enumerate(step.chosen for step in recipe.evaluate):
+        if name == "completion" and recipe.prepare.template == "plain":
+            message = "completion needs a template with prompt and completion, and plain has none: measure continuation"
+            yield Conflict(("evaluate", index), ("prepare", "template"), message)
 
 
 def _line_error(conflict: Conflict) -> InitErrorDetails:

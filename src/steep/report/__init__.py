@@ -13,24 +13,25 @@ from typing import Any
 
 from steep.report import charts
 from steep.report.evidence import found
-from steep.report.files import read_json, read_json_lines
+from steep.report.files import read_json
 from steep.report.funnel import funnel_of, unit_of
+from steep.report.proof import proof
 from steep.report.wording import count, duration, environment, plain
 from steep.runs import STAGES
-from steep.verdict import changes, verdict
+from steep.scores import read_scores
 
 __all__ = ["build_report"]
 
 FAILURES_SHOWN = 20
 FAILURES_OF_A_REASON = 3
-SAMPLES_SHOWN = 8
 
 
 def build_report(run_folder: Path) -> Path:
     """Write ``report.html`` into a run folder from what its finished stages left there."""
     run = read_json(run_folder / "run.json")
     done = [stage for stage in STAGES if run["stages"].get(stage, {}).get("finished")]
-    summaries = {stage: read_json(run_folder / stage / _SUMMARY.get(stage, "summary.json")) for stage in done}
+    summaries = {stage: read_json(run_folder / stage / "summary.json") for stage in done if stage != "evaluate"}
+    scores = read_scores(run_folder / "evaluate" / "scores.json") if "evaluate" in done else None
     funnel = funnel_of(summaries)
     page = (
         environment()
@@ -43,9 +44,10 @@ def build_report(run_folder: Path) -> Path:
             funnel=funnel,
             unit=unit_of(funnel, summaries.get("prepare")),
             failures=_some(summaries["gather"]["failures"]) if "gather" in done else [],
-            **{stage: summaries.get(stage) for stage in STAGES},
+            **{stage: summaries.get(stage) for stage in STAGES[:-1]},
             **_cleaned(summaries.get("clean", {})),
-            **_evaluated(run_folder, summaries.get("evaluate")),
+            evaluate=scores,
+            **proof(run_folder, run["recipe"], scores),
             curves=charts.curves(run_folder) if "train" in done else {},
             lengths=charts.example_lengths(run_folder / "prepare" / "train.parquet") if "prepare" in done else None,
             recipe_yaml=_yaml(run["recipe"]),
@@ -53,9 +55,6 @@ def build_report(run_folder: Path) -> Path:
         )
     )
     return _write(run_folder / "report.html", page)
-
-
-_SUMMARY = {"evaluate": "scores.json"}
 
 
 def _write(path: Path, page: str) -> Path:
@@ -121,29 +120,6 @@ def _cleaned(clean: Mapping[str, Any]) -> dict[str, Any]:
         "document_lengths": charts.document_lengths(lengths) if lengths else None,
         "languages": charts.languages(languages) if languages else None,
     }
-
-
-def _evaluated(run_folder: Path, scores: Mapping[str, Any] | None) -> dict[str, Any]:
-    if scores is None:
-        return {"verdict": None, "changes": [], "samples": [], "chosen": [], "sample_count": 0}
-    measured = changes(scores)
-    path = run_folder / "evaluate" / "samples.jsonl"
-    samples = [sample for sample in read_json_lines(path) if sample["prompt"] is not None]
-    chosen = evenly(len(samples), SAMPLES_SHOWN)
-    return {
-        "verdict": verdict(measured) if measured else None,
-        "changes": measured,
-        "samples": [samples[i] for i in chosen],
-        "chosen": [i + 1 for i in chosen],
-        "sample_count": len(samples),
-    }
-
-
-def evenly(count: int, wanted: int) -> list[int]:
-    """Positions spread evenly over ``count`` rows, the first and the last among them."""
-    if count <= wanted:
-        return list(range(count))
-    return [round(i * (count - 1) / (wanted - 1)) for i in range(wanted)]
 
 
 def _yaml(recipe: Mapping[str, Any]) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
-from steep.plots import Chart, bars, histogram, line_chart
+from steep.figures import Row
+from steep.plots import Chart, Mark, bars, forest, histogram, line_chart
 from steep.report.files import read_json_lines
+from steep.scores import Difference, Model, Scores
 
 LANGUAGES_SHOWN = 7
 POWERS_SHOWN = 12
@@ -58,6 +62,55 @@ def example_lengths(path: Path) -> str:
         f"Most common lengths of {len(words):,} examples; half have at most {middle:,} words, the longest {longest:,}."
     )
     return histogram(Chart("lengths", "Words per training example", about, height=170), words, xlabel="words")
+
+
+def differences(scores: Scores, told: Sequence[Row]) -> dict[str, str]:
+    """A forest plot of the differences from the base and from the prompted model, for a wide and a narrow page.
+
+    What makes measures of different scales comparable is a unit of their own: the standard deviation of the documents'
+    contributions to the difference, so that a position is Cohen's d for paired samples, mirrored where lower is better.
+    A measure whose documents all differ by the same has no such unit and is left out.
+    """
+    others: tuple[Model, ...] = ("base", "few_shot")
+    shown = [row for row in told if any(_mark(scores, row, other) for other in others)]
+    series = [marks for other in others if any(marks := [_mark(scores, row, other) for row in shown])]
+    if not series:
+        return {}
+    title, unit = "Differences with their intervals", "standard deviations of the documents’ differences"
+    about = " ".join(f"{row.label}: {_spoken(row)}." for row in shown)
+    labels = [row.label for row in shown]
+    narrow = ["\n".join(textwrap.wrap(label, 12, break_long_words=False)) for label in labels]
+    return {
+        "wide": forest(Chart("forest-wide", title, about, 700, 64), labels, series, xlabel=unit),
+        "narrow": forest(
+            Chart("forest-narrow", title, about, 340, 64), narrow, series, xlabel=unit.replace(" of ", "\nof ")
+        ),
+    }
+
+
+def _spoken(row: Row) -> str:
+    names = {"base": "against the base model", "few_shot": "against prompting"}
+    return "; ".join(f"{names[other]} {gap.value}, {gap.interval}, {gap.word}" for other, gap in row.gaps.items())
+
+
+def _mark(scores: Scores, row: Row, other: Model) -> Mark | None:
+    measured = scores.metrics[row.name]
+    gap = measured.differences.get(other)
+    if gap is None or gap.verdict is None or not (unit := _unit(gap, scores)):
+        return None
+    scale = -unit if measured.better == "lower" else unit
+    ends = sorted((gap.low / scale, gap.high / scale))
+    return Mark(gap.value / scale, ends[0], ends[1], gap.verdict)
+
+
+def _unit(gap: Difference, scores: Scores) -> float | None:
+    """Standard deviation of the documents' differences; where they cancel out, the one that the interval implies."""
+    if gap.effect_size:
+        return gap.value / gap.effect_size
+    if gap.value or scores.statistics is None:
+        return None
+    reach = NormalDist().inv_cdf(0.5 + scores.statistics.confidence / 2)
+    return (gap.high - gap.low) / 2 / reach * math.sqrt(scores.statistics.clusters) or 1.0
 
 
 def curves(run_folder: Path) -> dict[str, str]:

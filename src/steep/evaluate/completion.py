@@ -1,0 +1,65 @@
+"""Each held-out prompt is a task, and the completion that belongs to it is the reference.
+
+A prompt is given whole or not at all. Cut on its left, as a continuation's is, it would lose the instruction at its
+head, and a model that was tuned on that instruction would be judged on prompts that it never saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from steep.errors import SteepError
+from steep.evaluate.continuation import Task
+from steep.generation import decode
+from steep.tokens import encode_prompts, text_ids
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from steep.recipe.evaluate import Completion
+
+
+def tasks(
+    examples: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, options: Completion, window: int
+) -> list[Task]:
+    """A task for each example whose prompt fits into ``window`` tokens together with its completion.
+
+    Of the completion, and EOS, count as many tokens as an answer may have. Where the window is nearly full, an answer
+    may have fewer than ``max_new_tokens``, but never fewer than the reference. ``examples`` are rows as prepared.
+    Raises SteepError where there is no prompt, or none that fits.
+    """
+    asked = [(place, example) for place, example in enumerate(examples) if "prompt" in example]
+    if not asked:
+        raise SteepError(
+            "completion: the held-out examples have no prompt. Choose a prepare.template with prompt and completion, "
+            "such as alpaca, or measure `continuation` in its place"
+        )
+    prompts = encode_prompts([example["prompt"] for _, example in asked], tokenizer)
+    references = [example["completion"] for _, example in asked]
+    found = [
+        Task(place, ids, example["prompt"], as_answer(tokenizer, reference), limit)
+        for (place, example), ids, reference in zip(asked, prompts, text_ids(references, tokenizer), strict=True)
+        if (limit := _limit(len(ids), len(reference), options.max_new_tokens, window))
+    ]
+    if not found:
+        raise SteepError(
+            f"completion: none of the {len(asked)} held-out prompts fits into {window} tokens together with its "
+            "completion. Raise prepare.max_length as far as the model has positions, or shorten the prompts"
+        )
+    return found
+
+
+def _limit(prompt: int, reference: int, most: int, window: int) -> int | None:
+    """How many tokens the answer may have; None where there is no room for the reference and EOS."""
+    limit = min(most, window - prompt)
+    return limit if limit >= min(most, reference + 1) else None
+
+
+def as_answers(completions: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Completions as they would look if a model had said them: without special tokens, such as those of a chat."""
+    return [as_answer(tokenizer, ids) for ids in text_ids(completions, tokenizer)]
+
+
+def as_answer(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
+    return decode(tokenizer, token_ids)

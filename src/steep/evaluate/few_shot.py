@@ -1,0 +1,64 @@
+"""The prompted baseline: training examples before each prompt, so that the base model sees what is wanted.
+
+Examples stand as they do in training, a blank line after each, chosen at random with a seed. Where none of them holds
+a blank line, the model's next one ends its answer: it has gone on to an example of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from steep.generation import positions
+from steep.records import CANARIES
+from steep.tokens import encode_prompts, text_ids
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from steep.recipe.evaluate import FewShot
+
+SEPARATOR = "\n\n"
+LONGEST = 4096
+"""Positions of a model whose config names no number."""
+TRIED = 20
+"""Examples looked at for each that is wanted: where nearly all are too long, the few short ones would mislead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shots:
+    """``input_ids``: BOS and the examples with their separators. ``ends_at_blank_line``: see above."""
+
+    documents: list[str]
+    input_ids: list[int]
+    ends_at_blank_line: bool
+
+
+def choose_shots(
+    training: pa.Table, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: FewShot
+) -> Shots:
+    """Draw examples in a seeded order and take those that fit into half of the model's positions; none may fit."""
+    order = list(range(len(training)))
+    Random(options.seed).shuffle(order)
+    candidates = training.take(order[: TRIED * options.examples]).to_pylist()
+    separator = text_ids([SEPARATOR], tokenizer)[0]
+    ids = encode_prompts([""], tokenizer)[0]
+    room = (positions(model) or LONGEST) // 2
+    chosen: list[Mapping[str, Any]] = []
+    for candidate in candidates:
+        example = _ids(candidate, tokenizer) + separator
+        if len(chosen) < options.examples and len(ids) + len(example) <= room and candidate["source"] != CANARIES:
+            ids += example
+            chosen.append(candidate)
+    said = [str(example.get("completion", "")).strip() for example in chosen]
+    documents = [str(example["document_id"]) for example in chosen]
+    return Shots(documents, ids, bool(said) and all(one and SEPARATOR not in one for one in said))
+
+
+def _ids(example: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Without BOS and EOS."""
+    parts = (example.get("prompt", ""), example.get("completion", example.get("text", "")))
+    return [number for ids in text_ids(parts, tokenizer) for number in ids]

@@ -1,0 +1,194 @@
+"""evaluate: the base model, the base model with examples in its prompt, and the tuned one, on what was held out."""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steep.config import recipe_from_stored
+from steep.errors import RunError
+from steep.runs import Run, fingerprint
+from steep.scores import Model, Scores
+from steep.stages.stage import Stage, tokenizer_of, write_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from steep.evaluate import Results, Shots
+
+
+def evaluate(stage: Stage) -> None:
+    from steep.models import load_tuned, resolve
+
+    bench = Bench(stage)
+    results = dict(bench.untuned())
+    base = resolve(stage.recipe.model.base, stage.folder)
+    tuned = load_tuned(stage.run.need("train"), base, dtype=dtype(), revision=bench.revision)
+    results["tuned"] = bench.measure("tuned", tuned)
+    scores = bench.finish(results, stage.recipe.name)
+    stage.summarise(documents=scores.test_set.documents)
+
+
+def evaluate_other(run: Run, name: str) -> Path:
+    """Measure another model in place of the tuned one; returns the folder of the result, which lies in the run's.
+
+    It answers the same prompts, encoded by its own tokenizer. Interrupted work goes on.
+    """
+    from steep.models import load_model, load_tokenizer, resolve
+
+    if "prepare" not in run.read()["stages"]:
+        raise RunError(
+            f"{run.folder}: prepare is not finished, so nothing is held out yet: `steep prepare RECIPE` first"
+        )
+    record = run.read()
+    place = resolve(name)
+    final = run.folder / "evaluations" / re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    work = final.with_name(f".{final.name}.partial")
+    _begin(work, fingerprint(record["stages"]["prepare"]["fingerprint"], record["recipe"].get("evaluate"), place))
+    bench = Bench(Stage(run, recipe_from_stored(record["recipe"]), Path(record["folder"]), work))
+    results = dict(bench.untuned())
+    results["tuned"] = bench.measure("tuned", load_model(place, dtype=dtype()), tokenizer=load_tokenizer(place))
+    bench.finish(results, name)
+    shutil.rmtree(final, ignore_errors=True)
+    return work.rename(final)
+
+
+def _begin(work: Path, print_: str) -> None:
+    """Go on with what was interrupted, if it was the same."""
+    mark = work / "begun"
+    if not (mark.exists() and mark.read_text("utf-8") == print_):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        mark.write_text(print_, "utf-8")
+
+
+def dtype() -> torch.dtype:
+    """Of the weights: bfloat16 on a GPU."""
+    import torch
+
+    return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+
+
+@dataclass
+class Bench:
+    """A run's held-out examples, and what is needed to measure models on them."""
+
+    stage: Stage
+
+    @cached_property
+    def revision(self) -> str | None:
+        """Of the base model: what was trained, not what is newest."""
+        run, asked = self.stage.run, self.stage.recipe.model.revision
+        return asked or (run.summary("train")["base_revision"] if "train" in run.read()["stages"] else None)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return tokenizer_of(self.stage, self.revision)
+
+    @cached_property
+    def training(self) -> pa.Table:
+        return self._prepared("train")
+
+    @cached_property
+    def held_out(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._prepared("test").to_pylist()
+        return rows
+
+    def _prepared(self, side: str) -> pa.Table:
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.stage.run.need("prepare") / f"{side}.parquet")
+
+    def _canaries(self) -> list[dict[str, str]]:
+        path = self.stage.run.need("prepare") / "canaries.json"
+        found: list[dict[str, str]] = json.loads(path.read_text("utf-8")) if path.exists() else []
+        return found
+
+    def _gathered(self) -> Iterator[str]:
+        """The texts before cleaning, with what was redacted."""
+        import pyarrow.parquet as pq
+
+        for path in sorted((self.stage.run.need("gather") / "documents").glob("*.parquet")):
+            for batch in pq.ParquetFile(path).iter_batches(columns=["text"]):
+                yield from batch.column(0).to_pylist()
+
+    def untuned(self) -> Iterator[tuple[Model, Results]]:
+        """The base model, alone and with examples in its prompt; nothing for a model trained from scratch."""
+        from steep.evaluate import choose_shots, look_for_known_text
+        from steep.models import load_model, resolve
+
+        recipe = self.stage.recipe
+        if recipe.model.from_scratch is not None:
+            return
+        model = load_model(resolve(recipe.model.base, self.stage.folder), dtype=dtype(), revision=self.revision)
+        base = self.measure("base", model)
+        steps = dict(step.chosen for step in recipe.evaluate)
+        if "forgetting" in steps:
+            known = look_for_known_text(model, self.tokenizer, self.held_out, recipe.prepare.max_length)
+            base.checks |= {"familiarity": asdict(known)} if known else {}
+        yield "base", base
+        if "few_shot" in steps:
+            shots = choose_shots(self.training, model, self.tokenizer, steps["few_shot"])
+            if shots.documents:
+                yield "few_shot", self.measure("few_shot", model, shots)
+        del model
+        gc.collect()
+
+    def measure(
+        self,
+        name: Model,
+        model: PreTrainedModel,
+        shots: Shots | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> Results:
+        """``tokenizer``: the model's own, where it is not the run's."""
+        from steep.evaluate import evaluate_model
+
+        return evaluate_model(
+            model,
+            tokenizer or self.tokenizer,
+            self.held_out,
+            self.stage.recipe.evaluate,
+            max_length=self.stage.recipe.prepare.max_length,
+            training=self.training,
+            shots=shots,
+            canaries=self._canaries(),
+            cut_by=self.tokenizer,
+            folder=self.stage.folder,
+            ledger=self.stage.work / f"{name}.jsonl",
+        )
+
+    def finish(self, results: Mapping[Model, Results], tuned: str) -> Scores:
+        """Compare, look for what could fool the reader, and write it all down."""
+        import pyarrow as pa
+
+        from steep.evaluate import Material, compare_models, examine
+
+        base, work = self.stage.recipe.model.base, self.stage.work
+        compared = compare_models(results, {"base": base, "few_shot": f"{base}, few-shot", "tuned": tuned})
+        redact = next((step.redact for step in self.stage.recipe.clean if step.redact), None)
+        material = Material(
+            tokenizer=self.tokenizer,
+            held_out=self.held_out,
+            training=self.training,
+            gathered=self._gathered,
+            kinds=redact.kinds if redact else (),
+            region=redact.region if redact else "US",
+        )
+        scores = examine(compared.scores, results, self.stage.recipe.evaluate, material)
+        lines = (json.dumps(sample, ensure_ascii=False) + "\n" for sample in compared.samples)
+        (work / "samples.jsonl").write_text("".join(lines), "utf-8")
+        write_table(pa.Table.from_pylist(compared.measures), work / "measures.parquet")
+        (work / "scores.json").write_text(scores.model_dump_json(indent=1), "utf-8")
+        for name in results:
+            (work / f"{name}.jsonl").unlink(missing_ok=True)
+        return scores
