@@ -1,7 +1,7 @@
 """Whether the intervals and verdicts of steep.significance keep what they promise, by simulation: how often the 95 %
 interval covers the truth, and how often two identical models come out as one better than the other.
 
-python benchmarks/calibration.py [--trials 1000] [--methods] [--json]
+python benchmarks/calibration.py [--trials 1000] [--seed 0] [--methods] [--json]
 
 --methods sets other intervals beside it. The models that are simulated share each document's difficulty, and
 near-duplicate documents share more of it.
@@ -135,9 +135,9 @@ class Coverage:
     """Share in which p < 0.05 says the same as the interval."""
 
 
-def coverage(world: World, clusters: int, duplicates: int, trials: int) -> Coverage:
+def coverage(world: World, clusters: int, duplicates: int, trials: int, seed: int) -> Coverage:
     tuned_truth, other_truth = truth(world, duplicates)
-    generator = np.random.default_rng(clusters)
+    generator = np.random.default_rng(seed + clusters)
     model = between = same = 0
     for _ in range(trials):
         groups = clustered(generator, clusters, duplicates)
@@ -167,9 +167,9 @@ class Nothing:
     worse: float
 
 
-def of_identical_models(clusters: int, duplicates: int, trials: int, *, same_outputs: bool) -> Nothing:
+def of_identical_models(clusters: int, duplicates: int, trials: int, seed: int, *, same_outputs: bool) -> Nothing:
     """Both of one distribution, each with noise of its own; or with the very same outputs."""
-    generator = np.random.default_rng(clusters)
+    generator = np.random.default_rng(seed + clusters)
     words = [_verdict(generator, clusters, duplicates, same_outputs) for _ in range(trials)]
     name = "the same outputs" if same_outputs else "one distribution"
     return Nothing(name, clusters, duplicates, *(words.count(word) / trials for word in ("better", "worse")))
@@ -200,10 +200,10 @@ def _measures(generator: np.random.Generator, groups: Labels) -> Iterator[tuple[
 # ---------------------------------------------------------------------------------------------------- other methods
 
 
-def methods(world: World, clusters: int, trials: int) -> dict[str, float]:
+def methods(world: World, clusters: int, trials: int, seed: int) -> dict[str, float]:
     """Share of the trials in which the interval of the difference covers the truth, by method."""
     tuned_truth, other_truth = truth(world, 1)
-    generator = np.random.default_rng(clusters)
+    generator = np.random.default_rng(seed + clusters)
     weights = np.random.default_rng(42).multinomial(clusters, np.full(clusters, 1 / clusters), RESAMPLES).astype(float)
     covered: dict[str, int] = {}
     for _ in range(trials):
@@ -264,25 +264,26 @@ def _variance(rows: Floats, value: Value, weights: Floats) -> Floats:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1_000)
+    parser.add_argument("--seed", type=int, default=0, help="of the trials; the method was chosen by those of 0")
     parser.add_argument("--methods", action="store_true")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     out = sys.stderr if given.json else sys.stdout
     start = time.perf_counter()
-    found = _compare_methods(given.trials, out) if given.methods else _calibrate(given.trials, out)
+    found = (_compare_methods if given.methods else _calibrate)(given.trials, given.seed, out)
     print(f"\n{given.trials} trials each, {RESAMPLES} resamples, {time.perf_counter() - start:.0f} s", file=out)
     if given.json:
         print(json.dumps(found, indent=1))
 
 
-def _calibrate(trials: int, out: object) -> dict[str, object]:
+def _calibrate(trials: int, seed: int, out: object) -> dict[str, object]:
     print("Two identical models, six measures: overall verdict\n", file=out)
     print(f"{'models':18} clusters  documents each  better   worse", file=out)
     nothing = []
     for same in (False, True):
         for duplicates in DUPLICATES:
             for clusters in SIZES:
-                one = of_identical_models(clusters, duplicates, trials, same_outputs=same)
+                one = of_identical_models(clusters, duplicates, trials, seed, same_outputs=same)
                 nothing.append(one)
                 print(f"{one.models:18} {clusters:8}  {duplicates:14}  {one.better:6.1%}  {one.worse:6.1%}", file=out)
     print("\nCoverage of the 95 % interval\n", file=out)
@@ -291,23 +292,28 @@ def _calibrate(trials: int, out: object) -> dict[str, object]:
     for world in WORLDS:
         for duplicates in DUPLICATES:
             for clusters in SIZES:
-                row = coverage(world, clusters, duplicates, trials)
+                row = coverage(world, clusters, duplicates, trials, seed)
                 covered.append(row)
                 figures = f"{row.model:9.1%}  {row.difference:10.1%}  {row.consistent:8.1%}"
                 print(f"{row.metric:13} {clusters:8}  {duplicates:14}  {figures}", file=out, flush=True)
-    return {"trials": trials, "identical": list(map(asdict, nothing)), "coverage": list(map(asdict, covered))}
+    return {
+        "trials": trials,
+        "seed": seed,
+        "identical": list(map(asdict, nothing)),
+        "coverage": list(map(asdict, covered)),
+    }
 
 
-def _compare_methods(trials: int, out: object) -> dict[str, object]:
+def _compare_methods(trials: int, seed: int, out: object) -> dict[str, object]:
     print("Coverage of the 95 % interval of a difference, by method\n", file=out)
     rows = []
     for world in WORLDS:
         for clusters in SIZES:
-            found = methods(world, clusters, trials)
+            found = methods(world, clusters, trials, seed)
             rows.append({"metric": world.name, "clusters": clusters, **found})
             figures = "  ".join(f"{name} {share:6.1%}" for name, share in found.items())
             print(f"{world.name:13} {clusters:4}  {figures}", file=out, flush=True)
-    return {"trials": trials, "methods": rows}
+    return {"trials": trials, "seed": seed, "methods": rows}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Canaries on real text: `tiny` trained for 30 epochs on 60 posts of an organisation's blog, with and without them.
 
-python benchmarks/canaries.py         4 minutes on 2 cores
+python benchmarks/canaries.py         5 minutes on 2 cores
 python benchmarks/canaries.py --fit   and how far a fitted skew-normal is from the exposures that it stands for
 
 With ``--fit``, the likelihoods of 6,000 numbers are the truth, and of the first 255 and 1,023 of them a skew-normal is

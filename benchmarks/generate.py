@@ -14,6 +14,7 @@ answer. The peer's batches do not depend on each other, so in each round it answ
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -47,6 +48,8 @@ CONFIG = LlamaConfig(
     bos_token_id=None,
     eos_token_id=None,
 )
+PATIENCE = 90
+"""Seconds for continuous batching, which without flash attention looks at the keys of all prompts for each of them."""
 GENERAL = TINY.parent / "general.jsonl"
 
 
@@ -106,7 +109,7 @@ def sorted_batches(model: Any, work: Work) -> Answers:
 
 
 def continuous(model: Any, work: Work) -> Answers:
-    """transformers' continuous batching, with the attention that needs no other package."""
+    """transformers' continuous batching, with the attention that needs no other package; what it did in time."""
     rules, found = GenerationConfig(max_new_tokens=max(work.limits), do_sample=False, pad_token_id=0), {}
     before = model.config._attn_implementation
     model.set_attn_implementation("paged|sdpa")
@@ -115,7 +118,8 @@ def continuous(model: Any, work: Work) -> Answers:
         with model.continuous_batching_context_manager(**options) as manager:
             for place, (prompt, limit) in enumerate(zip(work.prompts, work.limits, strict=True)):
                 manager.add_request(prompt, request_id=str(place), max_new_tokens=limit)
-            while len(found) < len(work.prompts) and manager.is_running():
+            end = time.monotonic() + PATIENCE
+            while len(found) < len(work.prompts) and manager.is_running() and time.monotonic() < end:
                 result = manager.get_result(timeout=1)
                 if result is not None and result.is_finished():
                     found[int(result.request_id)] = list(result.generated_tokens)
@@ -175,7 +179,7 @@ def timed(engine: Engine, model: Any, work: Work) -> tuple[dict[str, float], Ans
     return {
         "prompts": len(work.prompts),
         "seconds": seconds,
-        "tokens_per_second": sum(work.limits) / seconds,
+        "tokens_per_second": sum(map(len, answers.values())) / seconds,
         **memory,
     }, answers
 
@@ -215,7 +219,7 @@ def summary(times: dict[str, list[dict[str, float]]], total: int) -> dict[str, d
     return found
 
 
-# --------------------------------------------------------------------------------------------------- what batches change
+# -------------------------------------------------------------------------------------------------- what batches change
 
 
 def differing(one: Answers, other: Answers) -> list[tuple[int, int]]:
@@ -237,8 +241,7 @@ def composition(model: Any, work: Work) -> dict[str, float]:
     small, large = steep(model, work, 16), steep(model, work)
     parted = differing(small, large)
     share = {"answers": len(large), "differ": len(parted) / len(large)}
-    exact = type(model)(model.config).to(model.device)
-    exact.load_state_dict(model.state_dict())
+    exact = copy.deepcopy(model).float()
     gaps = [_gap(exact, work.prompts[place] + large[place][:step]) for place, step in parted[:64]]
     same = [place for place in large if place not in dict(parted)][:64]
     others = [_gap(exact, work.prompts[place] + large[place][: len(large[place]) // 2])[0] for place in same]
@@ -268,9 +271,9 @@ def tiny_work(count: int) -> tuple[Any, Work]:
 
 
 def batches_change(model: Any, work: Work) -> dict[str, dict[str, float]]:
-    """In the type it has, then in float32; the model is left in that."""
-    found = {str(model.dtype).removeprefix("torch."): composition(model, work)}
-    return found | {"float32": composition(model.float(), work)}
+    """In the type it has, and in float32."""
+    types = (model, copy.deepcopy(model).float())
+    return {str(one.dtype).removeprefix("torch."): composition(one, work) for one in types}
 
 
 # ----------------------------------------------------------------------------------------------------------------- main
@@ -317,14 +320,20 @@ def main() -> None:
         work = drawn(options.prompts, 8192, (300, 64))
     else:
         model, work = random_model(), drawn(options.prompts, CONFIG.vocab_size)
-    times, theirs, ours = race(model, work, options.rounds, options.part)
+    result = measured(model, work, options)
+    finish(result, options.json)
     for name, engine in (("sorted", sorted_batches), ("continuous", continuous)):
         if getattr(options, name):
-            part = work.part(0, 2 * options.part)
-            times[name] = [timed(engine, model, part)[0]]
-    tiny, texts = tiny_work(32 if options.quick else 128)
+            result["times"][name] = [timed(engine, model, work.part(0, 2 * options.part))[0]]
+            result["engines"] |= summary({name: result["times"][name]}, len(work.prompts))
+            finish(result, options.json)
+
+
+def measured(model: Any, work: Work, options: argparse.Namespace) -> dict[str, Any]:
+    times, theirs, ours = race(model, work, options.rounds, options.part)
     engines = summary(times, len(work.prompts))
-    result = {
+    tiny, texts = tiny_work(32 if options.quick else 128)
+    return {
         "machine": machine(),
         "prompts": len(work.prompts),
         "tokens": sum(work.limits),
@@ -332,14 +341,17 @@ def main() -> None:
         "ratio": engines["steep"]["tokens_per_second"] / engines["fixed"]["tokens_per_second"],
         "differ": len(differing(theirs, ours)) / len(theirs),
         "batches": {
-            "random weights": batches_change(model, work.part(0, 16 if options.quick else 64)),
-            "tiny": batches_change(without_end(tiny), texts),
+            "random prompts": batches_change(model, work.part(0, 16 if options.quick else 64)),
+            "tiny, real prompts": batches_change(without_end(tiny), texts),
         },
         "times": times,
     }
+
+
+def finish(result: dict[str, Any], path: Path | None) -> None:
     show(result)
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    if path:
+        path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

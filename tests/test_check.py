@@ -21,6 +21,7 @@ from steep.recipe.evaluate import EvaluateStep
 from steep.runs import Run
 from steep.sizes import (
     Shape,
+    answer_bytes,
     evaluation_memory,
     layer_activations,
     trainable_parameters,
@@ -204,6 +205,47 @@ def test_evaluation_holds_the_keys_and_values_of_every_continued_prompt():
     cache = 32 * 128 * 2 * 32 * 4 * 4  # tokens, keys and values, their width, layers, bytes
     widest = 32 * 128 * (3 * 160 + 4 * 64) * 4
     assert many.activations - few.activations == cache + widest
+
+
+def test_what_an_answer_is_taken_to_hold_is_what_its_cache_takes(tokenizer, tiny_model):
+    from steep.generation import generate
+
+    taken = []
+    tiny_model.register_forward_pre_hook(
+        lambda _, args, given: taken.append(given["past_key_values"]), with_kwargs=True
+    )
+    list(generate(tiny_model, tokenizer, [[1, 5, 6, 7]] * 3, max_new_tokens=10))
+    layers = [layer for layer in taken[-1].layers if layer.keys is not None]
+    shape = Shape.of(tiny_model.config.to_dict())
+    token, _ = answer_bytes(shape.num_hidden_layers, shape.linears[1].outputs, shape.vocab_size, 4)
+    assert sum(layer.keys.nbytes + layer.values.nbytes for layer in layers) == 3 * (4 + 10) * token
+
+
+@pytest.mark.parametrize("step", ["continuation", "completion"])
+def test_answers_without_a_batch_size_take_half_of_what_a_gpu_has_free(step):
+    shape, steps = Shape.of(LLAMA_2_7B), [EvaluateStep.model_validate(step)]
+    weights = evaluation_memory(shape, Train(), [], 512, cuda=True).total
+    memory = evaluation_memory(shape, Train(), steps, 512, cuda=True, memory=24 * GIB)
+    assert memory.total < 24 * GIB
+    assert memory.activations + memory.logits > 0.9 * (24 * GIB - weights) / 2
+
+
+def test_answers_without_a_batch_size_take_no_more_than_a_budget():
+    read = 8192 * (3 * 160 + 4 * 64)  # activations of the prompts that are read at a time
+    for cuda, size, budget in ((True, 2, 32 * GIB), (False, 4, GIB)):
+        memory = evaluation_memory(Shape.of(SMALL), Train(), [EvaluateStep(continuation={})], 128, cuda=cuda)
+        assert memory.activations + memory.logits == pytest.approx(budget + read * size, rel=0.001)
+
+
+def test_sampled_answers_hold_what_is_sorted_as_well():
+    shape = Shape.of(SMALL)
+    greedy, sampled = (
+        evaluation_memory(
+            shape, Train(), [EvaluateStep(continuation={"batch_size": 8, "temperature": heat})], 128, cuda=True
+        )
+        for heat in (0, 1)
+    )
+    assert sampled.logits - greedy.logits == 8 * 400 * 48
 
 
 # ------------------------------------------------------------------------------------------------------------ steps

@@ -6,10 +6,11 @@ from collections import Counter
 
 import pytest
 
-from steep.evaluate.continuation import continue_texts, subsets, tasks
+from steep.evaluate import evaluate_model
+from steep.evaluate.continuation import subsets, tasks
 from steep.evaluate.heldout import hold_out
 from steep.generation import generate
-from steep.recipe.evaluate import Continuation
+from steep.recipe.evaluate import Continuation, EvaluateStep
 
 LONG = "The kettle sings when the water is ready. Rain fell on the roof all morning, and nobody minded."
 
@@ -138,9 +139,11 @@ def test_a_last_character_that_the_limit_cuts_in_two_is_left_away(tokenizer):
 
 
 def test_answers_stand_beside_their_tasks_and_leave_the_prompt_out(tiny_model, tokenizer):
-    work = cut(tokenizer, {"text": LONG}, {"text": "Rain fell on the roof."}, {"text": LONG * 2}, max_new_tokens=8)
-    texts = continue_texts(tiny_model, tokenizer, work, Continuation(batch_size=2))
-    for task, text in zip(work, texts, strict=True):
+    rows = [{"document_id": str(number), "text": text} for number, text in enumerate((LONG, "Rain fell.", LONG * 2))]
+    options = {"max_new_tokens": 8, "batch_size": 2, "subsets": 1, "subset_share": 1.0}
+    step = EvaluateStep.model_validate({"continuation": options})
+    found = evaluate_model(tiny_model, tokenizer, rows, [step]).answers
+    for task, answer in zip(cut(tokenizer, *rows, **options), found, strict=True):
         (alone,) = generate(tiny_model, tokenizer, [task.prompt_ids], max_new_tokens=task.limit)
-        assert text == alone.text.rstrip("\ufffd")
-        assert not text.startswith(task.prompt[:10])
+        assert answer.text == alone.text.rstrip("\ufffd")
+        assert (answer.document, answer.prompt, answer.reference) == (task.example, task.prompt, task.reference)

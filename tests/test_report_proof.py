@@ -117,16 +117,32 @@ def test_the_forest_plot_tells_its_rows_in_words(tmp_path):
     assert re.search(r"chrF: against the base model −[\d.]+, −[\d.]+ to −[\d.]+, worse; against prompting", said)
 
 
-def test_a_difference_of_zero_still_has_its_interval_in_the_plot(tmp_path):
-    made = scores({"continuation.bleu": (4.0, 4.0, 4.1)})
-    one = made.metrics["continuation.bleu"]
-    zero = {"value": 0.0, "low": -0.2, "high": 0.2, "effect_size": 0.0, "verdict": "not proven"}
-    gaps = {"base": one.differences["base"].model_copy(update=zero)}
-    equal = {"continuation.bleu": one.model_copy(update={"differences": gaps})}
-    told = made.model_copy(update={"metrics": equal, "verdict": {"base": "not proven"}})
-    stroke = r'd="M ([\d.]+) [\d.]+  L ([\d.]+) [\d.]+  "[^>]+stroke: var\(--muted\); stroke-width: 2'
-    line = re.search(stroke, evaluated(tmp_path, told).report())
-    assert float(line[2]) - float(line[1]) > 50
+def test_a_difference_of_zero_has_the_unit_that_its_interval_implies(tmp_path):
+    made = scores({"continuation.bleu": (4.0, 4.0, 4.1), "continuation.chrf": (4.0, 4.0, 4.1)})
+    unit = 0.2 / 1.96 * 58**0.5
+    zero = {"value": 0.0, "low": -0.2, "high": 0.2, "effect_size": 0.0}
+    small = {"value": 0.02, "low": -0.18, "high": 0.22, "effect_size": 0.02 / unit}
+    metrics = {}
+    for (name, one), changed in zip(made.metrics.items(), (zero, small), strict=True):
+        gap = one.differences["base"].model_copy(update=changed | {"verdict": "not proven"})
+        metrics[name] = one.model_copy(update={"differences": {"base": gap}})
+    told = made.model_copy(update={"metrics": metrics, "verdict": {"base": "not proven"}})
+    widths = [end - start for start, end in lines(evaluated(tmp_path, told).report(), "muted")[:2]]
+    assert widths[0] > 50
+    assert widths[0] == pytest.approx(widths[1], rel=0.02)
+
+
+def lines(page, colour):
+    """Where the intervals of a colour begin and end, from left to right."""
+    stroke = rf'd="M ([\d.]+) [\d.]+  L ([\d.]+) [\d.]+  "[^>]+stroke: var\(--{colour}\); stroke-width: 2'
+    return [(float(start), float(end)) for start, end in re.findall(stroke, page)]
+
+
+def test_what_is_better_lies_to_the_right_of_zero_also_where_less_is_better(tmp_path):
+    page = evaluated(tmp_path, scores({"perplexity": (86, 61, 21), "continuation.chrf": (26, 26, 15)})).report()
+    zero = float(re.search(r'd="M ([\d.]+) [^>]+stroke: var\(--ink\)', page.partition('id="forest-wide-desc"')[2])[1])
+    assert all(start > zero for start, _ in lines(page, "better")[:2])
+    assert all(end < zero for _, end in lines(page, "worse")[:2])
 
 
 def test_documents_are_told_once_where_all_measures_have_the_same(show):

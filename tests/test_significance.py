@@ -99,6 +99,12 @@ def test_the_same_outputs_do_not_differ(value: object) -> None:
     assert (found.effect_size, found.wins) == (0, 0.5)
 
 
+def test_what_differs_by_rounding_alone_does_not_differ() -> None:
+    rows = counted(np.random.default_rng(4).lognormal(2, 1, 57))
+    found = difference(3 * rows, rows, mean, better="higher")
+    assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
+
+
 def test_p_is_below_5_percent_where_the_interval_excludes_0() -> None:
     random = np.random.default_rng(6)
     agree = []

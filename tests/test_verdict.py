@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 
 import pytest
@@ -12,7 +11,6 @@ from proofs import LEVELS, scores
 from steep.scores import Gate, Metric
 from steep.verdict import gate_sentence, verdict
 
-WORDS = ("better", "not proven", "worse")
 EQUAL = {"continuation.bleu": (4.0, 4.0, 4.0)}
 
 
@@ -37,17 +35,43 @@ def test_a_figure_is_told_with_both_values_its_interval_and_its_p_value():
     )
 
 
-@pytest.mark.parametrize(("base", "few_shot"), list(itertools.product(WORDS, WORDS)))
-def test_the_headline_never_calls_better_what_is_not(base, few_shot):
-    headline = verdict(scores(verdict={"base": base, "few_shot": few_shot})).headline
-    first, second = headline.split(" its base model, ")
-    assert first == {"better": "Better than", "worse": "Worse than", "not proven": "Not proven better than"}[base]
-    said = {
-        "better": "better than prompting",
-        "worse": "worse than prompting",
-        "not proven": "nor than prompting" if base == "not proven" else "not proven better than prompting",
-    }
-    assert said[few_shot] in second
+def measured(base, few_shot):
+    """Scores of one measure with these words."""
+    gap = {"value": 1.0, "low": 0.5, "high": 1.5, "p": 0.01, "wins": 0.7}
+    models = {model: {"value": 1.0} for model in ("base", "few_shot", "tuned")}
+    gaps = {"base": gap | {"verdict": base}, "few_shot": gap | {"verdict": few_shot}}
+    one = {"documents": 9, "better": "higher", "models": models, "differences": gaps}
+    metrics = {"continuation.bleu": Metric.model_validate(one)}
+    return scores({}, metrics=metrics, verdict={"base": base, "few_shot": few_shot})
+
+
+@pytest.mark.parametrize(
+    ("base", "few_shot", "headline"),
+    [
+        ("better", "better", "Better than its base model, and better than prompting."),
+        ("better", "not proven", "Better than its base model, but not proven better than prompting."),
+        ("better", "worse", "Better than its base model, but worse than prompting."),
+        (
+            "not proven",
+            "better",
+            "Not proven better than its base model, though better than prompting it with examples.",
+        ),
+        ("not proven", "not proven", "Not proven better than its base model, nor than prompting."),
+        ("not proven", "worse", "Not proven better than its base model, and worse than prompting."),
+        ("worse", "better", "Worse than its base model, though better than prompting."),
+        ("worse", "not proven", "Worse than its base model, and not proven better than prompting."),
+        ("worse", "worse", "Worse than its base model, and worse than prompting."),
+    ],
+)
+def test_the_headline_says_both_words(base, few_shot, headline):
+    assert verdict(measured(base, few_shot)).headline == headline.replace("prompting.", "prompting it with examples.")
+
+
+def test_a_verdict_that_some_measures_prove_says_how_many():
+    some = scores(LEVELS | {"continuation.bleu": (0.8, 9.4, 9.5), "continuation.rouge2": (0.02, 0.127, 0.1265)})
+    assert verdict(some).headline == (
+        "Better than its base model, and better than prompting it with examples on 4 of 6 measures."
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +85,7 @@ def test_the_headline_never_calls_better_what_is_not(base, few_shot):
     ],
 )
 def test_a_tuning_that_does_not_beat_prompting_is_said_to_be_not_worth_it(word, said):
-    assert verdict(scores(verdict={"base": "better", "few_shot": word})).sentences[-1] == said
+    assert verdict(measured("better", word)).sentences[-1] == said
 
 
 def test_a_tuning_that_beats_prompting_is_not_called_worthless():

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steep.recipe import Train
-from steep.recipe.evaluate import Decoding, EvaluateStep
+if TYPE_CHECKING:
+    from steep.recipe import Train
+    from steep.recipe.evaluate import EvaluateStep
 
 KNOWN = ("llama", "mistral")
 """Values of `model_type` whose layers are those of `Shape`."""
@@ -213,7 +214,7 @@ def evaluation_memory(
     wide = (3 * shape.intermediate_size + 4 * shape.hidden_size) * size
     activations, logits = [0.0], [0.0]
     for name, options in (step.chosen for step in steps):
-        if isinstance(options, Decoding):
+        if name in ("continuation", "completion"):
             budget = answer_budget(max(0.0, memory - weights - LIBRARIES) if cuda else None)
             rows = options.batch_size or max(1, budget // (token * max_length + row))
             activations.append(rows * max_length * token + min(rows * max_length, max(PREFILL, max_length)) * wide)

@@ -48,7 +48,7 @@ class Verdict:
 def verdict(scores: Scores) -> Verdict:
     told = [row for row in rows_of(scores) if row.told]
     return Verdict(
-        headline=_headline(scores),
+        headline=_headline(scores, told),
         sentences=tuple(_sentences(scores, told)),
         figures=tuple(map(_figures, told)),
         method=_method(scores, told),
@@ -58,22 +58,32 @@ def verdict(scores: Scores) -> Verdict:
 def gate_sentence(gate: Gate) -> str:
     """What a limit of the recipe allowed and what was found."""
     held = "Passed" if gate.passed else "Failed"
-    found, limit = (f"{100 * share:.4g}\u00a0%".replace("-", "−") for share in (gate.value, gate.limit))
-    return f"{held}: {_GATES.get(gate.name, gate.name)} is {found}, the recipe allows {limit}."
+    found, limit = (
+        f"{100 * share:.2f}".rstrip("0").rstrip(".").replace("-", "−") for share in (gate.value, gate.limit)
+    )
+    return f"{held}: {_GATES.get(gate.name, gate.name)} is {found}\u00a0%, the recipe allows {limit}\u00a0%."
 
 
-def _headline(scores: Scores) -> str:
+def _headline(scores: Scores, told: Sequence[Row]) -> str:
     base, prompted = scores.verdict.get("base"), scores.verdict.get("few_shot")
     if "base" not in scores.models:
         return "There is no base model to compare with."
     if base is None:
         return "No verdict: there is no difference that could be tested."
-    first = f"{_PLAIN[base]} its base model".capitalize()
+    first = f"{_PLAIN[base]} its base model".capitalize() + _part(told, "base", base)
     if prompted is None:
         return f"{first}."
     if base == prompted == "not proven":
         return f"{first}, nor than prompting it with examples."
-    return f"{first}, {_joint(base, prompted)} {_PLAIN[prompted]} prompting it with examples."
+    second = f"{_PLAIN[prompted]} prompting it with examples{_part(told, 'few_shot', prompted)}"
+    return f"{first}, {_joint(base, prompted)} {second}."
+
+
+def _part(told: Sequence[Row], other: Model, word: Word) -> str:
+    """Where only some of the measures say so, how many: one is enough for a verdict if none is the contrary."""
+    words = [row.gaps[other].word for row in told if other in row.gaps]
+    found = words.count(word)
+    return f" on {found} of {len(words)} measures" if word != "not proven" and found < len(words) else ""
 
 
 def _joint(base: Word, prompted: Word) -> str:

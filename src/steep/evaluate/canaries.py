@@ -52,7 +52,7 @@ class CanaryCheck:
     first: int
     """Canaries that are likelier than all their candidates."""
     mean: float
-    """Of the exposures, in bits; 1.44 is expected without memory."""
+    """Of the exposures, in bits; 1.4 is expected without memory."""
     limit: float
     """The mean from which on the verdict is ``memorised``."""
     p: float

@@ -13,11 +13,11 @@ from typing import Any
 
 from steep import significance
 from steep.errors import SteepError
-from steep.evaluate.results import Answer, Measured, Results
+from steep.evaluate.results import Answer, Measured, Results, paired
 from steep.evaluate.values import value_of
 from steep.metrics import metric
 from steep.scores import Difference, Estimate, Metric, Model, Scores, Statistics, TestSet, Word
-from steep.significance import holm
+from steep.significance import Better, holm
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
@@ -59,7 +59,9 @@ def compare_models(results: Mapping[Model, Results], names: Mapping[Model, str] 
             confidence=CONFIDENCE,
             resamples=RESAMPLES,
             seed=SEED,
-            clusters=max((len(set(one.groups)) for one in last.measured.values()), default=0),
+            clusters=max(
+                (len(set(one.groups)) for name, one in last.measured.items() if metric(name).told), default=0
+            ),  # not of general text or of tasks, which are no held-out documents
         ),
     )
     return Comparison(scores, list(_samples(results)), list(_measures(results)))
@@ -80,10 +82,14 @@ def _metric(name: str, measured: ByModel) -> Metric:
     differences = {model: _difference(name, models["tuned"], other) for model, other in others.items()}
     return Metric(
         documents=len(next(iter(models.values())).documents),
-        better=metric(name).better,
+        better=_better(name, next(iter(models.values()))),
         models={model: _estimate(name, one) for model, one in models.items()},
         differences={model: one for model, one in differences.items() if one is not None},
     )
+
+
+def _better(name: str, one: Measured) -> Better | None:
+    return one.better or metric(name).better
 
 
 def _estimate(name: str, one: Measured) -> Estimate:
@@ -94,13 +100,14 @@ def _estimate(name: str, one: Measured) -> Estimate:
 
 
 def _difference(name: str, tuned: Measured, other: Measured) -> Difference | None:
-    """None where it is undefined."""
+    """On the documents that both were measured on; None where it is undefined."""
+    one, two = paired(tuned, other)
     found = significance.difference(
-        tuned.rows,
-        other.rows,
+        one.rows,
+        two.rows,
         value_of(name),
-        better=metric(name).better,
-        groups=tuned.groups,
+        better=_better(name, one),
+        groups=one.groups,
         confidence=CONFIDENCE,
         resamples=RESAMPLES,
         seed=SEED,

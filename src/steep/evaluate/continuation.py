@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 import regex
 
 from steep.evaluate.heldout import HeldOut
-from steep.generation import decode, fit_prompt, generate
-from steep.terminal import progress
+from steep.generation import decode, fit_prompt
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
     from steep.recipe.evaluate import Continuation
 
@@ -34,7 +33,7 @@ _WORD_BORDER = regex.compile(r"\b", regex.WORD)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """``example`` is a place in the list of examples; ``limit`` is how many tokens the reference has."""
+    """``example`` is a place in the list of examples; ``limit`` is how many tokens the answer may have."""
 
     example: int
     prompt_ids: list[int]
@@ -100,25 +99,3 @@ def subsets(documents: int, subsets: int, share: float, seed: int) -> list[list[
     draw = Random(seed)
     size = min(documents, max(1, round(documents * share)))
     return [sorted(draw.sample(range(documents), size)) for _ in range(subsets)]
-
-
-def continue_texts(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, cut: Sequence[Task], options: Continuation
-) -> list[str]:
-    """What the model says after each prompt."""
-    texts = [""] * len(cut)
-    answers = generate(
-        model,
-        tokenizer,
-        [task.prompt_ids for task in cut],
-        max_new_tokens=[task.limit for task in cut],
-        temperature=options.temperature,
-        top_p=options.top_p,
-        seed=options.seed,
-        batch_size=options.batch_size,
-    )
-    with progress("continuation", total=len(cut)) as update:
-        for answer in answers:
-            texts[answer.index] = shown(tokenizer, answer.token_ids)
-            update()
-    return texts

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from steep.evaluate.compare import compare_metrics, verdicts
-from steep.evaluate.contamination import leaks
 from steep.evaluate.disclosure import disclosed, returned
 from steep.evaluate.familiarity import Familiarity, familiarity_warning
 from steep.evaluate.general import forgetting, forgetting_gate, forgetting_warning
@@ -103,6 +102,8 @@ def _few_shot(found: _Found, options: FewShot) -> None:
 
 
 def _contamination(found: _Found, options: Contamination) -> None:
+    from steep.evaluate.contamination import leaks  # Daft, which nothing else here needs
+
     texts = [_whole(example) for example in found.material.held_out]
     training = ((str(row["document_id"]), _whole(row)) for row in _rows(found.material.training))
     leaked = leaks(texts, training, ngram=options.ngram, threshold=options.threshold)
@@ -172,6 +173,8 @@ def _verbatim(found: _Found, min_tokens: int) -> None:
 def _personal_data(found: _Found) -> None:
     """Those kinds that the recipe takes out of the training text."""
     material, check = found.material, {}
+    if not material.kinds:
+        return
     for model, result in found.results.items():
         values = disclosed(
             [one.text for one in result.answers],

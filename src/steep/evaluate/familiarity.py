@@ -2,8 +2,13 @@
 
 The sign is Min-K% Prob (Shi et al. 2024, arXiv 2310.16789): text that a model has read holds few tokens that surprise
 it. Its mean over the held-out texts is set against that of general passages, which no model has read, cut to the same
-lengths. `benchmarks/familiarity.py` tries the rule on the model that ships, whose training text is known: KNOWN
-Bits per byte, which are told beside it, do not tell the two apart, as they follow the kind of text.
+lengths. `benchmarks/familiarity.py` tries the rule on the model that ships, whose training text is known: of abstracts,
+guides and books that it has read the gap is 1.6, 2.3 and 1.0 nats, of other abstracts, news, a blog and other books
+0.3, -0.4, -0.3 and 0.0. Bits per byte are told beside it and do not tell the two apart, as they follow the kind of
+text: 1.37 for books that it has read, 1.21 for abstracts that it has not.
+
+What it cannot show: that a model has read these very texts, and not others like them; a text that was read once among
+trillions of tokens leaves hardly a trace.
 """
 
 from __future__ import annotations

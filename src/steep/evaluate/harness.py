@@ -46,7 +46,9 @@ class Harness:
     def measured(self) -> dict[str, Measured]:
         """The metrics that can be compared question by question; each question is a cluster of its own."""
         return {
-            one.name: Measured(list(one.rows), list(one.rows), np.array(list(one.rows.values()), dtype=np.float64))
+            one.name: Measured(
+                list(one.rows), list(one.rows), np.array(list(one.rows.values()), dtype=np.float64), one.better
+            )
             for one in self.measures
             if one.rows
         }

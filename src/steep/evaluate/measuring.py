@@ -20,12 +20,13 @@ from steep.evaluate.harness import run_tasks
 from steep.evaluate.heldout import HeldOut, hold_out
 from steep.evaluate.labels import find_labels, label_rows
 from steep.evaluate.overlap import SIGNATURES, bleu_rows, chrf_rows, rouge_rows
-from steep.evaluate.perplexity import Likelihood, likelihoods
+from steep.evaluate.perplexity import LOGITS, Likelihood, likelihoods
 from steep.evaluate.quality import match_rows, quality_rows
 from steep.evaluate.results import Answer, Measured, Results, Rows
 from steep.evaluate.soft_match import soft_match_rows
 from steep.evaluate.subject import Subject
 from steep.evaluate.values import value_of
+from steep.generation import positions
 from steep.recipe.evaluate import Completion, Continuation, Forgetting, LmEval, Perplexity
 
 if TYPE_CHECKING:
@@ -95,11 +96,19 @@ def measure_tasks(subject: Subject, options: LmEval, results: Results) -> None:
     """Tasks of lm-evaluation-harness."""
     if subject.shots:
         return
+    config = subject.model.config
+    longest = positions(subject.model) or subject.window
     found = run_tasks(
-        subject.model, subject.tokenizer, options, folder=subject.folder, batch_size=16, ledger=subject.ledger
+        subject.model,
+        subject.tokenizer,
+        options,
+        folder=subject.folder,
+        batch_size=max(1, LOGITS // (longest * config.vocab_size)),
+        ledger=subject.ledger,
     )
     results.measured |= found.measured()
-    results.details["lm_eval"] = asdict(found)
+    told = [{**asdict(one), "rows": len(one.rows)} for one in found.measures]
+    results.details["lm_eval"] = {**asdict(found), "measures": told}
 
 
 def measure_continuation(subject: Subject, options: Continuation, results: Results) -> None:

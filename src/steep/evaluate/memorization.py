@@ -3,8 +3,9 @@
 All places of a chunk of training text walk down the tree of the answers' suffixes together, one token a step, and those
 that leave it drop out (`_walk`). A node of the tree is a number that stands for one sequence of tokens and no other, so
 the result is exact; hashes, which would have to be verified, are not used. For T training tokens and A answer tokens
-that is O((T s + A r) log A), where s is how far a place gets on average (5 tokens or so), and r the longest run; 2,000
-answers of 128 tokens against 10 million training tokens take SECONDS s and MEMORY MB on one core.
+that is O((T s + A r) log A), where s is how far a place gets on average (a few tokens), and r the longest run; 2,000
+answers of 128 tokens against 10 million training tokens take 2 s and 160 MB on one core, and 4 s where all of them are
+memorised (`benchmarks/checks.py`).
 
 What stands in the model's own prompt can be copied from there: a run counts from where the prompt's text ends. So a
 base model that sees training examples in its prompt, and repeats them, is not said to have memorised them.
@@ -13,7 +14,7 @@ base model that sees training examples in its prompt, and repeats them, is not s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -90,7 +91,7 @@ def longest_runs(
         for first, texts in _chunks(training):
             search.read(first, texts)
             update(len(texts))
-    return search.runs()
+    return search.runs(len(answers))
 
 
 def memorization(runs: Sequence[Run], answers: Sequence[Sequence[int]], min_tokens: int) -> Memorization:
@@ -194,25 +195,25 @@ class _Search:
         self.copied = np.zeros(len(ids), np.int64)
         self.copied[: bounds[len(answers)]] = _in_prompts(answers, prompts)
         self.is_answer = self.part < len(answers)
-        self.found = [Run(0, 0, None, 0, False)] * len(answers)
-        self.gain = np.zeros(len(parts), np.int64)
-        self.known = np.zeros(len(parts), bool)
+        self.known, self.gain = np.zeros(len(parts), bool), np.zeros(len(parts), np.int64)
+        self.place, self.length = bounds[:-1].copy(), np.zeros(len(parts), np.int64)
+        self.row = np.full(len(parts), NOWHERE)
 
     def read(self, first: int, texts: Sequence[Sequence[int]]) -> None:
         bounds = np.cumsum([0, *(len(text) + 1 for text in texts)])
         tokens = self._numbered(texts, bounds)
+        seen = np.full(len(self.row), NOWHERE)
         for length, places, there in _walk(self._starting(), self.tokens, self.end, tokens, self.unknown):
             complete = ~self.is_answer[places] & (self.end[places] - places == length)
             self.known[self.part[places[complete]]] = True
             gain = length - self.copied[places]
             better = np.flatnonzero(self.is_answer[places] & (gain > self.gain[self.part[places]]))
-            for one in better[np.lexsort((-places[better], gain[better]))].tolist():  # the greatest gain comes last
-                self._note(int(places[one]), length, first + int(np.searchsorted(bounds, there[one], "right")) - 1)
-
-    def _note(self, place: int, length: int, row: int) -> None:
-        part, copied = self.part[place], int(self.copied[place])
-        self.gain[part] = length - copied
-        self.found[part] = Run(length, place - int(self.begin[place]), row, copied, False)
+            better = better[np.lexsort((-places[better], gain[better]))]
+            part = self.part[places[better]]  # of the values that one part is given, it keeps the last: the greatest
+            self.gain[part], self.place[part], self.length[part] = gain[better], places[better], length
+            seen[part] = there[better]
+        new = np.flatnonzero(seen != NOWHERE)
+        self.row[new] = first + np.searchsorted(bounds, seen[new], "right") - 1
 
     def _starting(self) -> Whole:
         """Where a run may begin that is longer than those found, or a prompt that is not yet known."""
@@ -229,9 +230,14 @@ class _Search:
         tokens[inside] = self.numbers[np.minimum(ids, len(self.numbers) - 1)]
         return tokens
 
-    def runs(self) -> list[Run]:
-        known = self.known[len(self.found) :].tolist()
-        return [replace(run, prompt_known=one) for run, one in zip(self.found, known, strict=True)]
+    def runs(self, answers: int) -> list[Run]:
+        columns = (self.length, self.place, self.row, self.known[answers:])
+        return [self._run(*values) for values in zip(*(column[:answers].tolist() for column in columns), strict=True)]
+
+    def _run(self, length: int, place: int, row: int, known: bool) -> Run:
+        if not length:
+            return Run(0, 0, None, 0, known)
+        return Run(length, place - int(self.begin[place]), row, int(self.copied[place]), known)
 
 
 def _walk(starts: Whole, tokens: Whole, ends: Whole, text: Whole, unknown: int) -> Iterator[tuple[int, Whole, Whole]]:

@@ -13,23 +13,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steep.significance import Better
+
 Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """``rows`` [documents, statistics] of one metric; ``groups`` are the clusters of near-duplicates."""
+    """``rows`` [documents, statistics] of one metric; ``groups`` are the clusters of near-duplicates.
+
+    ``better``: which direction is, where `steep.metrics` does not know the metric.
+    """
 
     documents: Sequence[str]
     groups: Sequence[str]
     rows: Rows
+    better: Better | None = None
 
     def without(self, documents: set[str]) -> Measured:
         kept = [place for place, name in enumerate(self.documents) if name not in documents]
         return self.at(kept)
 
     def at(self, places: Sequence[int]) -> Measured:
-        return Measured([self.documents[i] for i in places], [self.groups[i] for i in places], self.rows[list(places)])
+        documents, groups = ([names[place] for place in places] for names in (self.documents, self.groups))
+        return Measured(documents, groups, self.rows[list(places)], self.better)
+
+
+def paired(one: Measured, other: Measured) -> tuple[Measured, Measured]:
+    """Both on the documents that both were measured on, in the same order."""
+    if one.documents == other.documents:
+        return one, other
+    places = {name: place for place, name in enumerate(other.documents)}
+    common = [place for place, name in enumerate(one.documents) if name in places]
+    return one.at(common), other.at([places[one.documents[place]] for place in common])
 
 
 @dataclass(slots=True)

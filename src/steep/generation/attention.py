@@ -1,8 +1,9 @@
 """Attention of one new token per row, without a copy of keys and values for each head.
 
 Heads that share keys and values (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245) are given to PyTorch
-as queries of one head. transformers before 5.20 repeats keys and values for each head instead where there is a mask:
-with 32 heads on 8 it writes and reads four times what is there, in every layer and step.
+as queries of one head. transformers 5.17 repeats keys and values for each head instead where there is a mask: with 32
+heads on 8 it writes and reads four times what is there, in every layer and step. 5.23 does as we do here, so this can
+go when it is the oldest that is supported.
 """
 
 from __future__ import annotations
@@ -44,10 +45,12 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Attention function in transformers' form: (rows, heads, 1, size) in, (rows, 1, heads, size) out.
 
-    All that is not one token per row with a mask that the heads share goes to transformers' own function.
+    All that is not plain attention of one token per row, with a mask that the heads share, goes to transformers' own
+    function.
     """
     rows, heads, tokens, size = query.shape
-    if tokens > 1 or attention_mask is None or heads == key.shape[1] or attention_mask.shape[1] > 1:
+    more = any(kwargs.get(name) is not None for name in ("softcap", "s_aux", "position_bias"))
+    if more or tokens > 1 or attention_mask is None or heads == key.shape[1] or attention_mask.shape[1] > 1:
         found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
         return found
     grouped = query.reshape(rows, key.shape[1], -1, size)

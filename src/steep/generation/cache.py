@@ -60,7 +60,9 @@ class Prefix:
 
     def __init__(self, model: PreTrainedModel, token_ids: Sequence[int] = ()) -> None:
         self.length = len(token_ids)
-        self._layers: list[Columns] = [Columns(self.length) for _ in range(model.config.num_hidden_layers)]
+        self._layers: list[Columns] = [
+            Columns(self.length) for _ in range(model.config.get_text_config().num_hidden_layers)
+        ]
         if token_ids:
             ids = torch.tensor([list(token_ids)], device=model.device)
             with torch.no_grad():

@@ -144,7 +144,9 @@ def findings(checks: Mapping[str, Any], clean: Clean) -> Iterator[tuple[str, Fin
     """Of each check that found something, with its step; what is shown elsewhere is left out."""
     for step, value in checks.items():
         found = value if isinstance(value, Mapping) else {step: value}
-        if shown := {key: inner for key, inner in found.items() if inner is not None and key not in ELSEWHERE}:
+        if shown := {
+            key: inner for key, inner in found.items() if inner not in (None, [], {}) and key not in ELSEWHERE
+        }:
             yield step, Reader(step, clean).finding(shown)
 
 

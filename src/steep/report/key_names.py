@@ -61,8 +61,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "base": "Perplexity of the base model",
         "tuned": "Perplexity of the tuned model",
         "rise": "Rise, as a share",
-        "low": "At least, with 95 % confidence",
-        "high": "At most",
+        "low": "Lower bound, 95 % interval",
+        "high": "Upper bound",
         "worst": "Most on",
     },
     "familiarity": {
@@ -72,8 +72,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "min_k": "Log-likelihood of their least likely tokens, nats",
         "general_min_k": "That of general text",
         "gap": "Difference, nats",
-        "low": "At least, with 95 % confidence",
-        "high": "At most",
+        "low": "Lower bound, 95 % interval",
+        "high": "Upper bound",
         "known": "May have been read before",
     },
     "personal_data": {

@@ -16,8 +16,8 @@ Whole = NDArray[np.int64]
 Lines = list[list[int]]
 """A text: the words of each of its lines."""
 
-WORDS = 1 << 20
-"""Words that are counted at once; so many at most differ, so that a pair of them and their text fit into 64 bits."""
+WORDS = 1 << 16
+"""Words that are counted at once, and more only of a single text: sixteen times as many take twice as long to count."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def pairs_of(texts: Sequence[str], references: Sequence[Sequence[str]], *, stem:
 
 
 class _Words:
-    """In one list, as 40,000 lists would keep the garbage collector busy for longer than the counting takes."""
+    """The words of many texts in one list: a list for each would keep the garbage collector busy."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
