@@ -15,13 +15,14 @@ import torch
 
 from steep.models import TINY, load_model, load_tokenizer
 from steep.runs import Run
+from steep.scores import read_scores
 
 CARD = Path(__file__).with_name("tiny_card.md")
 
 
 def facts(run: Run) -> dict[str, Any]:
     recipe, train = run.read()["recipe"], run.summary("train")
-    scores = json.loads((run.need("evaluate") / "scores.json").read_text())["metrics"]
+    scores = read_scores(run.need("evaluate") / "scores.json").metrics
     rows = [json.loads(line) for line in (run.need("train") / "metrics.jsonl").read_text().splitlines()]
     shape = recipe["model"]["from_scratch"]
     plot(rows, TINY / "loss.png")
@@ -41,9 +42,9 @@ def facts(run: Run) -> dict[str, Any]:
         "seconds": f"{train['seconds']:.0f}",
         "device": train["device"],
         "loss": f"{sum(row['loss'] for row in rows[-50:]) / 50:.3f}",
-        "bits": f"{scores['bits_per_byte']['tuned']:.3f}",
-        "perplexity": f"{scores['perplexity']['tuned']:.1f}",
-        "books": scores["perplexity"]["n"],
+        "bits": f"{scores['bits_per_byte'].models['tuned'].value:.3f}",
+        "perplexity": f"{scores['perplexity'].models['tuned'].value:.1f}",
+        "books": scores["perplexity"].documents,
     }
 
 

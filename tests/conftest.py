@@ -79,6 +79,10 @@ train:
 evaluate:
   - perplexity
   - continuation: {max_new_tokens: 4, metrics: [bleu]}
+  - few_shot: {examples: 1}
+  - contamination
+  - memorization: {min_tokens: 3}
+  - forgetting
 """
 
 

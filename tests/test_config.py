@@ -121,7 +121,7 @@ def test_all_mistakes_are_reported_at_once_with_line_path_and_remedy(mistakes: A
         ("deduplicate: {}", "deduplicate: unknown key `deduplicate` here: it belongs under `clean`"),
         (
             "seed: 1",
-            "seed: unknown key `seed` here: it belongs under `prepare.split`, `train` or `evaluate.continuation`",
+            "seed: unknown key `seed` here: it belongs under `prepare.split`, `prepare.canaries`, `train`, ",
         ),
         (
             "model: {name: x}",

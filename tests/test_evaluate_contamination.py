@@ -139,3 +139,12 @@ def test_a_copy_with_a_word_in_fifty_changed_is_still_found(abstracts: list[str]
         " ".join("changed" if draw.random() < 0.02 else word for word in text.split()) for text in abstracts[:300]
     ]
     assert len(found(abstracts[:300], *changed)) == 300
+
+
+def test_what_a_template_writes_into_every_training_text_is_no_leak() -> None:
+    instruction = "Below is an instruction that describes a task. Write a response that completes the request."
+    held_out = f"{instruction} {HELD_OUT}"
+    training = [f"{instruction} Text number {number} is about {number * 7}." for number in range(TELLING + 1)]
+    assert found(held_out, *training, threshold=0.1) == []
+    (leak,) = found(held_out, *training, f"{instruction} {HELD_OUT}", threshold=0.9)
+    assert leak.share == 1.0

@@ -125,3 +125,17 @@ def test_the_gate_of_forgetting_is_held_against_the_measured_rise(tiny_model, to
 def test_a_prompted_base_model_that_was_asked_for_and_not_measured_is_told(tiny_model, tokenizer):
     scores = examined(tiny_model, tokenizer, ["few_shot"], [text(100)])
     assert "no training example fits" in messages(scores, "skipped")[0]
+
+
+def test_the_lines_of_a_template_are_no_leak_and_what_stands_in_them_is(tiny_model, tokenizer):
+    def row(name, words, topic):
+        prompt = f"Write the section {topic} of the record of this patient, and write it well.\n{words}\n"
+        return {"document_id": name, "group": name, "source": "s", "prompt": prompt, "completion": f"Answer {name}"}
+
+    held_out = [row("h0", text(0), "ALLERGIES"), row("h1", text(1), "PLAN")]
+    training = [row(f"t{seed}", text(seed), "ALLERGIES") for seed in range(100, 104)] + [row("t1", text(1), "PLAN")]
+    table = pa.Table.from_pylist(training)
+    results = {"tuned": Results("hash", ["h0", "h1"])}
+    step = EvaluateStep.model_validate({"contamination": {"threshold": 0.05}})
+    scores = examine(compare_models(results).scores, results, [step], Material(tokenizer, held_out, table))
+    assert [leak["text"] for leak in scores.checks["contamination"]["leaks"]] == ["h1"]

@@ -81,8 +81,8 @@ def test_the_commit_of_a_hub_model_is_kept_with_the_run(copied_run, tmp_path, ti
         (repository / name).parent.mkdir(parents=True)
         (repository / name).write_text(text)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(stages, "_base_model", lambda stage, tokenizer: tiny_model)
-    monkeypatch.setattr(stages, "_tokenizer", lambda stage, revision: tokenizer)
+    monkeypatch.setattr("steep.stages.training._base_model", lambda stage, tokenizer: tiny_model)
+    monkeypatch.setattr("steep.stages.training.tokenizer_of", lambda stage, revision: tokenizer)
     run = Run(copied_run / "small")
     record = run.read()
     record["recipe"]["model"]["base"] = "acme/llama"

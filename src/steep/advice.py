@@ -16,7 +16,7 @@ LESS_MEMORY = {
     "clean": "gather less, or use a machine with more of it",
     "prepare": "gather less, or use a machine with more of it",
     "train": "lower train.batch_size or prepare.max_length",
-    "evaluate": "lower prepare.max_length or the batch_size of the continuation",
+    "evaluate": "lower prepare.max_length or the batch_size of the step that generates",
 }
 """What to do where memory does not suffice."""
 

@@ -207,7 +207,9 @@ def evaluate(
 
     run = Run(runs / read_recipe(recipe, words).recipe.name)
     with hold(run):
-        print_evaluation(evaluate_other(run, model), console())
+        folder = evaluate_other(run, model)
+    print_evaluation(folder, console(), run.read()["recipe"])
+    typer.echo(f"\nIn {folder}; beside the run: steep compare {run.folder} {folder}")
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steep.figures import NAMES, rows_of
@@ -86,7 +87,7 @@ def print_result(run: Run, console: Console) -> None:
     """The scores, two samples and where the report is, as far as the run has come."""
     done = run.read()["stages"]
     if STAGES[-1] in done:
-        _print_proof(run, console)
+        print_evaluation(run.stage("evaluate"), console, run.read()["recipe"])
     console.print(f"\nReport: {run.folder / 'report.html'}", soft_wrap=True, markup=False)
     if "train" in done:
         console.print(f'Try it: steep generate {run.folder} "How it begins"', soft_wrap=True, markup=False)
@@ -94,12 +95,13 @@ def print_result(run: Run, console: Console) -> None:
         console.print(f"Look at the documents: steep view {run.folder}", soft_wrap=True, markup=False)
 
 
-def _print_proof(run: Run, console: Console) -> None:
+def print_evaluation(folder: Path, console: Console, recipe: Mapping[str, Any]) -> None:
+    """The scores of an evaluation, what to doubt in them, and two samples. ``recipe``: that of the run, as stored."""
     from steep.report.files import read_json_lines
     from steep.report.samples import Redactor, at_random, regions_of
 
-    scores = read_scores(run.stage("evaluate") / "scores.json")
-    redactor = Redactor(regions_of(run.read()["recipe"]))
+    scores = read_scores(folder / "scores.json")
+    redactor = Redactor(regions_of(recipe))
     said = verdict(scores)
     console.print()
     for gate in scores.gates:
@@ -111,7 +113,7 @@ def _print_proof(run: Run, console: Console) -> None:
     for warning in scores.warnings:
         doubt = harmless(f"{DOUBTS[warning.kind]}: {redactor(warning.message)}")
         console.print(doubt, style="yellow", markup=False)
-    for sample in at_random(read_json_lines(run.stage("evaluate") / "samples.jsonl"), SAMPLES):
+    for sample in at_random(read_json_lines(folder / "samples.jsonl"), SAMPLES):
         console.print()
         console.print(_side_by_side(sample, redactor))
 

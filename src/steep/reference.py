@@ -178,6 +178,7 @@ def _kind(field: Schema, schema: Schema) -> str:
     if field["type"] == "array":
         return f"list of {_kind(field['items'], schema)}"
     if field["type"] == "object":
-        return f"keys with {_kind(field['additionalProperties'], schema)}"
+        values = field["additionalProperties"]
+        return "object" if values is True else f"keys with {_kind(values, schema)}"
     limits = [f"{words} {field[key]:g}" for key, words in _LIMITS.items() if key in field]
     return " ".join([_KINDS[field["type"]], " and ".join(limits)]).strip()

@@ -119,7 +119,7 @@ class Scores(_Part):
     checks: dict[str, Any] = Field(default={})
     """What each check of the recipe found, by its step."""
     details: dict[str, Any] = Field(default={})
-    """What a step found besides figures, such as a confusion matrix, by its step."""
+    """What was found besides figures, such as a confusion matrix: by model, then by step."""
     signatures: dict[str, str] = Field(default={})
     settings: dict[str, dict[str, Any]] = Field(default={})
     statistics: Statistics | None = None

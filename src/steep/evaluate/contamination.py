@@ -31,8 +31,8 @@ from steep.terminal import progress
 AT_ONCE = 1 << 21
 """Characters of training text that are looked at together."""
 TELLING = 64
-"""An n-gram of more held-out texts than this, such as a site's footer, tells nothing of any one and is not counted,
-unless a text has no others."""
+"""An n-gram of more held-out texts than this, or of more training documents, such as a site's footer or a template's
+instruction, tells nothing of any one and is not counted, unless a text has no others."""
 SIEVE = 24
 """Bits of a hash that are looked up first: nearly all of the training text's n-grams end there."""
 
@@ -113,7 +113,7 @@ class _Search:
         grams = _grams(self.words, ngram)
         self.hashes, self.number = np.unique(grams.hashes, return_inverse=True)
         self.bounds = np.searchsorted(grams.text, np.arange(len(held_out) + 1))
-        self.found = np.zeros(len(self.hashes), bool)
+        self.documents = np.zeros(len(self.hashes), np.int64)
         self.sources: dict[int, _Source] = {}
         self._gram, self._owner = _owners(self.number, grams.text)
         self._first = np.searchsorted(self._gram, np.arange(len(self.hashes) + 1))
@@ -125,8 +125,9 @@ class _Search:
         grams = _grams(words, self.ngram)
         number, hit = self._find(grams.hashes)
         rows, places = grams.text[hit], grams.place[hit]
-        self.found[number] = True
-        for text, row, count in self._best(number, rows):
+        pairs = np.unique(np.stack([rows, number]), axis=1)
+        self.documents += np.bincount(pairs[1], minlength=len(self.documents))
+        for text, row, count in self._best(pairs):
             if text not in self.sources or count > self.sources[text].count:
                 here = slice(*np.searchsorted(rows, [row, row + 1]))
                 begin = words.bounds[row]
@@ -141,9 +142,8 @@ class _Search:
         hit = self.hashes[at] == hashes[likely]
         return at[hit], likely[hit]
 
-    def _best(self, number: Whole, rows: Whole) -> Iterator[tuple[int, int, int]]:
+    def _best(self, pairs: Whole) -> Iterator[tuple[int, int, int]]:
         """Of each held-out text that some document shares n-grams with: the document that shares most, how many."""
-        pairs = np.unique(np.stack([rows, number]), axis=1)
         counts = np.diff(self._first)[pairs[1]]
         begins = np.repeat(self._first[pairs[1]] - np.cumsum(counts) + counts, counts)
         texts = self._owner[begins + np.arange(counts.sum())]
@@ -162,8 +162,8 @@ class _Search:
         return _Source(count, name, *_common(self.words.of(text), document, shift))
 
     def leaks(self, held_out: Sequence[str], threshold: float) -> list[Leak]:
+        shares = self._shares(len(held_out))
         counted = np.bincount(self._owner, minlength=len(held_out))
-        shares = np.bincount(self._owner, self.found[self._gram], len(held_out)) / np.maximum(counted, 1)
         leaked = [text for text in sorted(self.sources) if shares[text] >= threshold]
         found = []
         for text, spelled in zip(leaked, _spelled([held_out[text] for text in leaked]), strict=True):
@@ -172,6 +172,16 @@ class _Search:
             share = one.count / int(counted[text])
             found.append(Leak(text, float(shares[text]), one.document_id, share, one.words, stretch))
         return found
+
+    def _shares(self, texts: int) -> NDArray[np.float64]:
+        """How much of each held-out text's n-grams that tell stands in the training text."""
+        telling = (self.documents <= TELLING)[self._gram]
+        kept = telling | ~np.isin(self._owner, self._owner[telling])
+        gram, owner = self._gram[kept], self._owner[kept]
+        shares: NDArray[np.float64] = np.bincount(owner, self.documents[gram] > 0, texts) / np.maximum(
+            np.bincount(owner, minlength=texts), 1
+        )
+        return shares
 
 
 def _batches(training: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:

@@ -6,6 +6,7 @@ are believed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from steep.recipe.evaluate import Contamination, EvaluateStep, FewShot, Forgetting, Memorization
 
-FEW_CLUSTERS = 30
-"""Below so many clusters of documents intervals are too narrow (`benchmarks/calibration.py`)."""
+FEW_CLUSTERS = 50
+"""On fewer clusters of documents a 95 % interval covers down to 92.4 % (`benchmarks/calibration.py`)."""
 ROWS = 1024
 """Training examples in memory at a time."""
 
@@ -80,7 +81,8 @@ def _few_documents(found: _Found) -> None:
         found.warn(
             "few_documents",
             f"only {statistics.clusters} held-out texts that are no near-duplicates of each other: with fewer than "
-            f"{FEW_CLUSTERS}, the intervals are narrower than they should be. Hold out more (prepare.split.test)",
+            f"{FEW_CLUSTERS}, intervals are a little too narrow, and only large differences can be proven. Hold out "
+            "more (prepare.split.test); `steep power` says how many",
         )
 
 
@@ -104,7 +106,7 @@ def _few_shot(found: _Found, options: FewShot) -> None:
 def _contamination(found: _Found, options: Contamination) -> None:
     from steep.evaluate.contamination import leaks  # Daft, which nothing else here needs
 
-    texts = [_whole(example) for example in found.material.held_out]
+    texts = _own_texts(found.material)
     training = ((str(row["document_id"]), _whole(row)) for row in _rows(found.material.training))
     leaked = leaks(texts, training, ngram=options.ngram, threshold=options.threshold)
     names = {str(found.material.held_out[leak.text]["document_id"]): leak for leak in leaked}
@@ -154,7 +156,8 @@ def _verbatim(found: _Found, min_tokens: int) -> None:
     tokenizer = found.material.tokenizer
     bos = tokenizer.bos_token_id
     said = text_ids([one.text for _, one in answers], tokenizer)
-    prompts = text_ids([one.prompt for _, one in answers], tokenizer)
+    shots = {model: result.shots for model, result in found.results.items()}
+    prompts = text_ids([f"{shots[model]}{one.prompt}" for model, one in answers], tokenizer)
     training = (
         encoded.input_ids[encoded.input_ids[:1] == [bos] :]
         for rows in _batches(found.material.training)
@@ -185,10 +188,18 @@ def _personal_data(found: _Found) -> None:
         )
         check[model] = returned(values, material.gathered(), region=material.region)
     found.checks["personal_data"] = {model: asdict(one) for model, one in check.items()}
-    tuned = check.get("tuned")
+    tuned, base = check.get("tuned"), check.get("base")
     if tuned and tuned.returned:
-        kinds = ", ".join(f"{count} of kind {kind}" for kind, count in tuned.returned.items())
-        found.warn("personal_data", f"the tuned model says values that were to be redacted: {kinds}")
+        kinds, known = (_counts(one.returned) if one else "none" for one in (tuned, base))
+        found.warn(
+            "personal_data",
+            f"the tuned model says values that the recipe redacts and that stand in the gathered text: {kinds} (the "
+            f"base model: {known})",
+        )
+
+
+def _counts(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count}" for kind, count in kinds.items()) or "none"
 
 
 def _forgetting(found: _Found, options: Forgetting) -> None:
@@ -223,14 +234,34 @@ _CHECKS: dict[str, Callable[[_Found, Any], None]] = {
 }
 
 
+def _own_texts(material: Material) -> list[str]:
+    """The held-out texts without the lines of their prompts that two or more training examples have as well.
+
+    These are the template's: "Write the section ALLERGIES of the patient's record." is no leak of any text.
+    """
+    lines = Counter({line: 0 for example in material.held_out for line in _prompt_lines(example)})
+    for row in _rows(material.training):
+        lines.update(lines.keys() & _prompt_lines(row))
+    own = [[line for line in str(one.get("prompt") or "").split("\n") if lines[line] < 2] for one in material.held_out]
+    return [_whole({**one, "prompt": "\n".join(kept)}) for one, kept in zip(material.held_out, own, strict=True)]
+
+
+def _prompt_lines(example: Mapping[str, Any]) -> set[str]:
+    return set(str(example.get("prompt") or "").split("\n"))
+
+
 def _whole(example: Mapping[str, Any]) -> str:
     return "\n".join(str(example[name]) for name in ("text", "prompt", "completion") if example.get(name))
 
 
 def _rows(training: pa.Table) -> Iterator[dict[str, Any]]:
-    """The examples, without those that were made up."""
+    """The examples, each once, and without those that were made up."""
+    seen: set[str] = set()
     for rows in _batches(training):
-        yield from (row for row in rows if row["source"] != CANARIES)
+        for row in rows:
+            if row["source"] != CANARIES and row["document_id"] not in seen:
+                seen.add(row["document_id"])
+                yield row
 
 
 def _batches(training: pa.Table) -> Iterator[list[dict[str, Any]]]:

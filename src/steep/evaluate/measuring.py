@@ -28,6 +28,7 @@ from steep.evaluate.subject import Subject
 from steep.evaluate.values import value_of
 from steep.generation import positions
 from steep.recipe.evaluate import Completion, Continuation, Forgetting, LmEval, Perplexity
+from steep.records import CANARIES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -183,7 +184,8 @@ def _embed(subject: Subject, options: Completion) -> tuple[Embed | None, str | N
 
 def _completions(subject: Subject) -> list[str]:
     """All completions as answers, of training and of the test."""
-    training = subject.training["completion"].to_pylist() if subject.training is not None else []
+    rows = subject.training.select(["completion", "source"]).to_pylist() if subject.training is not None else []
+    training = [row["completion"] for row in rows if row["source"] != CANARIES]
     held_out = [row["completion"] for row in subject.rows if "completion" in row]
     return completion.as_answers([*training, *held_out], subject.tokenizer)
 

@@ -20,7 +20,7 @@ from steep.evaluate.measuring import (
 )
 from steep.evaluate.results import Results
 from steep.evaluate.subject import Subject
-from steep.generation import positions
+from steep.generation import decode, positions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,7 +78,8 @@ def evaluate_model(  # noqa: PLR0913
         folder=folder,
         ledger=Ledger(ledger),
     )
-    results = Results(hash_of(examples), [str(example["document_id"]) for example in examples])
+    documents = [str(example["document_id"]) for example in examples]
+    results = Results(hash_of(examples), documents, decode(tokenizer, subject.prefix))
     for name, options in (step.chosen for step in steps):
         if name in _MEASURES:
             _MEASURES[name](subject, options, results)

@@ -71,6 +71,8 @@ class Results:
     test_set: str
     """Hash of the held-out examples."""
     documents: list[str]
+    shots: str = ""
+    """The examples that stood before every prompt."""
     measured: dict[str, Measured] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     subsets: dict[str, list[list[int]]] = field(default_factory=dict)

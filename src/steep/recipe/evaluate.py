@@ -118,7 +118,7 @@ class Contamination(Section):
 
     ngram: Count = 8
     """Words in a row that count as the same text."""
-    threshold: UpToOne = 0.5
+    threshold: UpToOne = 0.2
     """Share of a held-out text's n-grams found in the training text from which on it counts as leaked."""
 
 

@@ -114,12 +114,13 @@ class Bench:
         return found
 
     def _gathered(self) -> Iterator[str]:
-        """The texts before cleaning, with what was redacted."""
+        """All that was said before cleaning, with what was redacted."""
         import pyarrow.parquet as pq
 
         for path in sorted((self.stage.run.need("gather") / "documents").glob("*.parquet")):
-            for batch in pq.ParquetFile(path).iter_batches(columns=["text"]):
-                yield from batch.column(0).to_pylist()
+            for batch in pq.ParquetFile(path).iter_batches(columns=["text", "title", "meta"]):
+                for column in batch.columns:
+                    yield from filter(None, column.to_pylist())
 
     def untuned(self) -> Iterator[tuple[Model, Results]]:
         """The base model, alone and with examples in its prompt; nothing for a model trained from scratch."""
@@ -172,19 +173,23 @@ class Bench:
         import pyarrow as pa
 
         from steep.evaluate import Material, compare_models, examine
+        from steep.personal.redaction import redact
 
         base, work = self.stage.recipe.model.base, self.stage.work
         compared = compare_models(results, {"base": base, "few_shot": f"{base}, few-shot", "tuned": tuned})
-        redact = next((step.redact for step in self.stage.recipe.clean if step.redact), None)
+        redacted = next((step.redact for step in self.stage.recipe.clean if step.redact), None)
         material = Material(
             tokenizer=self.tokenizer,
             held_out=self.held_out,
             training=self.training,
             gathered=self._gathered,
-            kinds=redact.kinds if redact else (),
-            region=redact.region if redact else "US",
+            kinds=redacted.kinds if redacted else (),
+            region=redacted.region if redacted else "US",
         )
         scores = examine(compared.scores, results, self.stage.recipe.evaluate, material)
+        for sample in compared.samples:  # what was to be redacted is not written down where a model says it
+            said = sample["answers"].items()
+            sample["answers"] = {name: redact(text, material.kinds, material.region) for name, text in said}
         lines = (json.dumps(sample, ensure_ascii=False) + "\n" for sample in compared.samples)
         (work / "samples.jsonl").write_text("".join(lines), "utf-8")
         write_table(pa.Table.from_pylist(compared.measures), work / "measures.parquet")
