@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from steep.answers import BATCHES, Settings, generate_file, read_prompts
+from steep.answers import AT_ONCE, Settings, generate_file, read_prompts
 from steep.errors import UsageError
 from steep.generation import generate
 from steep.tokens import encode_prompts
@@ -30,7 +30,7 @@ def rows(path):
 
 
 def test_answers_stand_in_the_order_of_the_prompts_with_their_other_fields(tiny_model, tokenizer, prompts, output):
-    assert generate_file(tiny_model, tokenizer, prompts, output, SETTINGS, batch_size=2) == 5
+    assert generate_file(tiny_model, tokenizer, prompts, output, SETTINGS) == 5
     found = rows(output)
     texts = [prompt if isinstance(prompt, str) else prompt["prompt"] for prompt in PROMPTS]
     ids = encode_prompts(texts, tokenizer)
@@ -43,10 +43,10 @@ def test_answers_stand_in_the_order_of_the_prompts_with_their_other_fields(tiny_
 
 
 def test_an_interrupted_output_is_repaired_and_completed_to_the_same_bytes(tiny_model, tokenizer, prompts, output):
-    generate_file(tiny_model, tokenizer, prompts, output, SETTINGS, batch_size=2)
+    generate_file(tiny_model, tokenizer, prompts, output, SETTINGS)
     whole = output.read_bytes()
     output.write_bytes(whole[: whole.index(b"\n", whole.index(b"\n") + 1) + 20])  # two answers and a piece of the third
-    assert generate_file(tiny_model, tokenizer, prompts, output, SETTINGS, batch_size=2) == 3
+    assert generate_file(tiny_model, tokenizer, prompts, output, SETTINGS) == 3
     assert output.read_bytes() == whole
 
 
@@ -58,7 +58,7 @@ def test_a_finished_output_is_left_alone(tiny_model, tokenizer, prompts, output,
 
 def test_answers_are_written_while_the_rest_is_still_to_come(tiny_model, tokenizer, tmp_path, output, monkeypatch):
     path = tmp_path / "many.jsonl"
-    path.write_text('"Rain"\n' * (BATCHES + 1), encoding="utf-8")
+    path.write_text('"Rain"\n' * (AT_ONCE + 1), encoding="utf-8")
 
     on_disk = []
 
@@ -67,8 +67,8 @@ def test_answers_are_written_while_the_rest_is_still_to_come(tiny_model, tokeniz
         return generate(*args, **options)
 
     monkeypatch.setattr("steep.answers.generate", watched)
-    generate_file(tiny_model, tokenizer, path, output, SETTINGS, batch_size=1)
-    assert on_disk == [0, BATCHES]
+    generate_file(tiny_model, tokenizer, path, output, SETTINGS)
+    assert on_disk == [0, AT_ONCE]
 
 
 def test_other_settings_never_continue_an_output(tiny_model, tokenizer, prompts, output):

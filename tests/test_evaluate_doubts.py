@@ -97,7 +97,7 @@ def test_a_redacted_value_that_comes_back_is_told_and_never_written(tokenizer):
     scores = examine(compare_models(results).scores, results, [EvaluateStep.model_validate("memorization")], material)
     assert scores.checks["personal_data"]["tuned"]["returned"] == {"email": 1}
     assert scores.checks["personal_data"]["tuned"]["invented"] == {"email": 1}
-    assert "1 of kind email" in messages(scores, "personal_data")[0]
+    assert "email 1 (the base model: none)" in messages(scores, "personal_data")[0]
     assert "jane" not in scores.model_dump_json().lower()
 
 

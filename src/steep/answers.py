@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-BATCHES = 4
-"""Batches between two writes: an interruption costs at most their answers; within them prompts are sorted by length."""
+AT_ONCE = 128
+"""Prompts between two writes: an interruption costs at most their answers."""
 SHOWN = 20
 """Bad lines named in one message."""
 
@@ -39,13 +39,7 @@ class Settings:
 
 
 def generate_file(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Path,
-    output: Path,
-    settings: Settings,
-    *,
-    batch_size: int = 32,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Path, output: Path, settings: Settings
 ) -> int:
     """Answer every prompt that ``output`` does not answer yet; returns how many these were.
 
@@ -59,12 +53,10 @@ def generate_file(
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("a", encoding="utf-8") as file, progress("generate", total=len(rows)) as update:
         update(done)
-        for start in range(done, len(rows), BATCHES * batch_size):
-            chunk = rows[start : start + BATCHES * batch_size]
+        for start in range(done, len(rows), AT_ONCE):
+            chunk = rows[start : start + AT_ONCE]
             ids = encode_prompts([row["prompt"] for row in chunk], tokenizer)
-            answers = generate(
-                model, tokenizer, ids, **decoding, batch_size=batch_size, indices=range(start, start + len(ids))
-            )
+            answers = generate(model, tokenizer, ids, **decoding, indices=range(start, start + len(ids)))
             file.writelines(_lines(chunk, start, _counted(answers, update), settings))
             file.flush()
     return len(rows) - done

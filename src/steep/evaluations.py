@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steep.errors import RunError, UsageError
+from steep.metrics import GENERAL, LM_EVAL
 from steep.runs import Run
 from steep.scores import Model, Scores, read_scores
 
@@ -77,7 +78,10 @@ class Evaluation:
 
     @property
     def documents(self) -> set[str]:
-        return set(self._table["document_id"].to_pylist())
+        """Those that were held out: neither the passages of general text nor the questions of a benchmark."""
+        ids, metrics = (self._table[name].to_pylist() for name in ("document_id", "metric"))
+        elsewhere = (GENERAL, LM_EVAL)
+        return {name for name, metric in zip(ids, metrics, strict=True) if not metric.startswith(elsewhere)}
 
     def measures(self, metric: str, model: Model) -> Measures | None:
         """None where the model was not measured by it."""

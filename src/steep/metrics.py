@@ -45,6 +45,8 @@ METRICS = {
 }
 
 
+GENERAL = "general_"
+"""Begins the names of measures on general text ..."""
 LM_EVAL = "lm_eval."
 """What the keys of lm-evaluation-harness's metrics begin with; its task and metric follow."""
 

@@ -38,24 +38,43 @@ class Shots:
 
 
 def choose_shots(
-    training: pa.Table, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: FewShot
+    training: pa.Table,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    options: FewShot,
+    *,
+    longest_task: int = 0,
 ) -> Shots:
-    """Draw examples in a seeded order and take those that fit into half of the model's positions; none may fit."""
-    order = list(range(len(training)))
+    """Draw examples in a seeded order and take those that fit into half of the model's positions; none may fit.
+
+    They leave room for ``longest_task`` tokens, else a prompt would lose the instruction at its head.
+    """
+    order = _distinct(training)
     Random(options.seed).shuffle(order)
     candidates = training.take(order[: TRIED * options.examples]).to_pylist()
     separator = text_ids([SEPARATOR], tokenizer)[0]
     ids = encode_prompts([""], tokenizer)[0]
-    room = (positions(model) or LONGEST) // 2
+    seen = positions(model) or LONGEST
+    room = min(seen // 2, seen - longest_task)
     chosen: list[Mapping[str, Any]] = []
     for candidate in candidates:
         example = _ids(candidate, tokenizer) + separator
-        if len(chosen) < options.examples and len(ids) + len(example) <= room and candidate["source"] != CANARIES:
+        if len(chosen) < options.examples and len(ids) + len(example) <= room:
             ids += example
             chosen.append(candidate)
     said = [str(example.get("completion", "")).strip() for example in chosen]
     documents = [str(example["document_id"]) for example in chosen]
     return Shots(documents, ids, bool(said) and all(one and SEPARATOR not in one for one in said))
+
+
+def _distinct(training: pa.Table) -> list[int]:
+    """The first place of each document, however often it is repeated, and of none that was made up."""
+    sources = training["source"].to_pylist() if "source" in training.column_names else [None] * len(training)
+    places: dict[str, int] = {}
+    for place, (name, source) in enumerate(zip(training["document_id"].to_pylist(), sources, strict=True)):
+        if source != CANARIES:
+            places.setdefault(name, place)
+    return list(places.values())
 
 
 def _ids(example: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[int]:

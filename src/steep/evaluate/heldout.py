@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,19 @@ def hold_out(examples: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokeniz
     if not any(example.scored for example in found):
         raise SteepError("there is no held-out text to evaluate on; raise prepare.split.test or gather more documents")
     return found
+
+
+def without_template(
+    examples: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase
+) -> list[Mapping[str, Any]]:
+    """The examples without the special tokens of their tokenizer in the text that is scored: to that of another model
+    they would be text."""
+    special = [re.escape(str(token)) for token in tokenizer.convert_ids_to_tokens(sorted(_template_ids(tokenizer)))]
+    pattern = re.compile("|".join(special) or r"(?!)")
+    scored = ["completion" if "completion" in example else "text" for example in examples]
+    return [
+        {**example, name: pattern.sub("", example[name])} for example, name in zip(examples, scored, strict=True)
+    ]
 
 
 def _template_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,7 @@ def measure_continuation(subject: Subject, options: Continuation, results: Resul
 def measure_completion(subject: Subject, options: Completion, results: Results) -> None:
     """How the model answers each prompt."""
     asked = completion.tasks(subject.rows, subject.cut_by, options, subject.task_window)
+    results.longest_task = max(len(task.prompt_ids) + task.limit for task in asked)
     answers = answer_tasks(subject, "completion", asked, options)
     texts, references = [one.text for one in answers], [[one.reference] for one in answers]
     rows = overlap_rows(answers, options.metrics)
@@ -155,11 +157,10 @@ def _optional(
     if options.format:
         rows, faults = format_rows(texts, options.format)
         yield rows, {"format_faults": faults}
-    if not {"labels", "soft_match"} & set(options.metrics):
-        return
-    labels = find_labels(options.labels, _completions(subject))
+    asked = [name for name in ("labels", "soft_match") if name in options.metrics]
+    labels = find_labels(options.labels, _completions(subject)) if asked else None
     if labels is None:
-        yield {}, {"skipped": {"labels": "the completions are no few labels"}}
+        yield {}, {"skipped": dict.fromkeys(asked, "the completions are no few labels")} if asked else {}
         return
     if "labels" in options.metrics:
         rows, confusion = label_rows(texts, references, labels)
@@ -184,10 +185,14 @@ def _embed(subject: Subject, options: Completion) -> tuple[Embed | None, str | N
 
 def _completions(subject: Subject) -> list[str]:
     """All completions as answers, of training and of the test."""
-    rows = subject.training.select(["completion", "source"]).to_pylist() if subject.training is not None else []
-    training = [row["completion"] for row in rows if row["source"] != CANARIES]
+    training = [
+        row["completion"]
+        for batch in (subject.training.to_batches() if subject.training is not None else ())
+        for row in batch.to_pylist()
+        if row.get("source") != CANARIES
+    ]
     held_out = [row["completion"] for row in subject.rows if "completion" in row]
-    return completion.as_answers([*training, *held_out], subject.tokenizer)
+    return completion.as_answers([*training, *held_out], subject.cut_by)
 
 
 def overlap_rows(answers: Sequence[Answer], metrics: Sequence[str]) -> dict[str, Rows]:
@@ -212,6 +217,6 @@ def _measure_answers(
         key = f"{step}.{name}"
         results.measured[key] = subject.measured([answer.document for answer in answers], rows)
         for answer, value in zip(answers, value_of(key)(rows).tolist(), strict=True):
-            answer.measures[name] = value
+            answer.measures[name] = value if math.isfinite(value) else None
     results.answers += answers
     results.signatures |= {name: signature for name, signature in SIGNATURES.items() if name in found}

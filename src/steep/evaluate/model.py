@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from steep.evaluate.canaries import exposure
 from steep.evaluate.few_shot import Shots
-from steep.evaluate.heldout import hash_of, hold_out
+from steep.evaluate.heldout import hash_of, hold_out, without_template
 from steep.evaluate.ledger import Ledger
 from steep.evaluate.measuring import (
     measure_completion,
@@ -56,23 +56,26 @@ def evaluate_model(  # noqa: PLR0913
 
     The model sees at most ``max_length`` tokens at a time, as in training, and never more than its positions.
     ``training``: the training examples, whose completions are labels. ``shots``: examples before every prompt.
-    ``canaries``: rows of ``canaries.json``. ``cut_by``: the tokenizer that cuts texts into prompts and references,
-    where that is not the model's. ``folder``: where relative paths of the steps start. ``ledger``: a file that keeps
-    what is done, so that the same call goes on from there.
+    ``canaries``: rows of ``canaries.json``. ``cut_by``: the tokenizer of another model, that cuts texts into prompts
+    and references in place of this one's, as ``max_length`` says, so that both models have the same; one of the same
+    vocabulary takes this one's place altogether. ``folder``: where relative paths of the steps start. ``ledger``: a
+    file that keeps what is done, so that the same call goes on from there.
     """
-    held_out = hold_out(examples, tokenizer)
-    cut = held_out if cut_by is None else hold_out(examples, cut_by)
+    if cut_by is not None and cut_by.get_vocab() == tokenizer.get_vocab():
+        tokenizer = cut_by
+    cut = hold_out(examples, cut_by or tokenizer)
     seen = positions(model)
-    task_window = min(max_length or seen or _longest(cut), seen or _longest(cut))
+    longest = max_length or seen or max(len(example.input_ids) for example in cut)
+    window = min(longest, seen or longest)
     subject = Subject(
         model=model,
         tokenizer=tokenizer,
         rows=examples,
-        examples=held_out,
-        window=min(task_window, seen - len(shots.input_ids)) if shots and seen else task_window,
+        examples=cut if cut_by in (None, tokenizer) else hold_out(without_template(examples, cut_by), tokenizer),
+        window=min(window, seen - len(shots.input_ids)) if shots and seen else window,
         cut_by=cut_by or tokenizer,
         cut=cut,
-        task_window=task_window,
+        task_window=window if cut_by is None else longest,
         training=training,
         shots=shots,
         folder=folder,
@@ -86,7 +89,3 @@ def evaluate_model(  # noqa: PLR0913
     if canaries and any(step.memorization for step in steps) and not shots:
         results.checks["canaries"] = asdict(exposure(model, tokenizer, canaries, ledger=subject.ledger))
     return results
-
-
-def _longest(examples: Sequence[Any]) -> int:
-    return max(len(example.input_ids) for example in examples)

@@ -61,7 +61,8 @@ class Answer:
     text: str
     token_ids: list[int]
     finished: bool
-    measures: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float | None] = field(default_factory=dict)
+    """None where one answer alone has no value."""
 
 
 @dataclass(slots=True)
@@ -75,6 +76,8 @@ class Results:
     """The examples that stood before every prompt."""
     measured: dict[str, Measured] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
+    longest_task: int = 0
+    """Tokens of the longest prompt that is never cut, with its answer."""
     subsets: dict[str, list[list[int]]] = field(default_factory=dict)
     """Of a step that draws subsets, places among the rows of its metrics."""
     signatures: dict[str, str] = field(default_factory=dict)
