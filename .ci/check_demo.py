@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from steep.scores import read_scores
+
 RUN = Path("runs/demo")
 STEEP = Path(sys.executable).with_name("steep")
 LIMIT = 5.0
@@ -21,14 +23,18 @@ def read(path: Path) -> Any:
 
 
 def wrong_scores() -> Iterator[str]:
-    metrics = read(RUN / "evaluate" / "scores.json")["metrics"]
-    for name in ("perplexity", "bleu", "rougeL"):
-        base, tuned = metrics[name]["base"], metrics[name]["tuned"]
-        print(f"{name}: base {base:.4g}, tuned {tuned:.4g}, n {metrics[name]['n']}")  # noqa: T201
+    scores = read_scores(RUN / "evaluate" / "scores.json")
+    for name in ("perplexity", "continuation.bleu", "continuation.rougeL"):
+        metric = scores.metrics[name]
+        difference = metric.differences["base"]
+        base, tuned = metric.models["base"].value, metric.models["tuned"].value
+        print(f"{name}: base {base:.4g}, tuned {tuned:.4g}, {metric.documents} texts: {difference.verdict}")  # noqa: T201
         if name == "perplexity" and tuned > base / 2:
             yield f"perplexity fell from {base:.4g} to {tuned:.4g}: less than 50 %"
-        if name != "perplexity" and tuned <= base:
+        if difference.verdict == "worse" or (name != "perplexity" and tuned <= base):
             yield f"{name} did not rise: base {base:.4g}, tuned {tuned:.4g}"
+    if scores.verdict["base"] != "better":
+        yield f"the demo's model is {scores.verdict['base']} than its base"
 
 
 def wrong_report() -> Iterator[str]:

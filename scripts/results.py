@@ -1,6 +1,6 @@
 """Prints docs/results.md from finished runs, so that no number in it was typed.
 
-python scripts/results.py runs/demo runs/brand-voice runs/news > docs/results.md
+python scripts/results.py runs/demo runs/summaries runs/papers runs/topics runs/brand-voice runs/news > docs/results.md
 """
 
 from __future__ import annotations
@@ -29,21 +29,23 @@ differences (Cohen's d for paired samples); wins are the share of documents on w
 counting half.
 All of it says how far the choice of documents matters, not what another seed of the training would have given.
 
-`python scripts/results.py runs/demo runs/brand-voice runs/news > docs/results.md` makes this page; seconds are those of
-one run on two CPU cores that did other work at the same time. Below are the figures of [gathering and
-cleaning](#gathering-and-cleaning).
+`python scripts/results.py runs/demo runs/summaries runs/papers runs/topics runs/brand-voice runs/news >
+docs/results.md` makes this page; seconds are those of one run on two CPU cores that did other work at the same time,
+but for training where the table names a GPU. Below are the figures of [evaluation](#evaluation) itself and of
+[gathering and cleaning](#gathering-and-cleaning).
 
 `tiny` has 8 M parameters. It shows that the way from a website to a report works, and how far a voice can be learned in
 minutes; what it writes is not fit for use.
 """
-DATA = Path(__file__).parents[1] / "benchmarks/results/data.md"
-"""What the benchmarks of gathering and cleaning printed."""
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks/results"
+"""What the benchmarks printed."""
 COMMANDS = {"demo": "steep demo"}
 
 
 def section(run: Run) -> Iterator[str]:
     record = run.read()
-    command = COMMANDS.get(record["name"], f"STEEP_DATA=... steep run recipes/{record['name']}.yaml")
+    words = ["STEEP_DATA=... steep run", f"recipes/{record['name']}.yaml", *record["overrides"]]
+    command = COMMANDS.get(record["name"], " ".join(words))
     yield f"\n## {record['name']}\n\n```sh\n{command}\n```\n"
     yield "| stage | seconds | |\n|---|--:|---|"
     for name in STAGES:
@@ -88,6 +90,6 @@ if __name__ == "__main__":
         HEAD,
         *(line for folder in sys.argv[1:] for line in section(Run(Path(folder)))),
         "",
-        DATA.read_text("utf-8").rstrip(),
+        *(f"{(BENCHMARKS / name).read_text('utf-8').rstrip()}\n" for name in ("evaluation.md", "data.md")),
     ]
     sys.stdout.write("\n".join(lines) + "\n")

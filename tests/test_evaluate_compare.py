@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from steep.errors import SteepError
 from steep.evaluate import Results, compare_models, evaluate_model
 from steep.evaluate.compare import compare_metrics, verdicts
 from steep.evaluate.results import Answer, Measured
-from steep.models import new_model
+from steep.models import new_model, train_tokenizer
 from steep.recipe import Architecture
 from steep.recipe.evaluate import EvaluateStep
 from steep.scores import Scores
@@ -189,8 +190,6 @@ def test_what_was_measured_before_an_interruption_is_not_measured_again(tiny_mod
 
 
 def test_another_tokenizer_answers_the_same_prompts(tiny_model, tokenizer):
-    from steep.models import train_tokenizer
-
     own = train_tokenizer([" ".join(TEXTS)] * 20, vocab_size=300, model_max_length=256)
     step = EvaluateStep.model_validate({"continuation": {"subsets": 1, "subset_share": 1.0, "max_new_tokens": 8}})
     steps = [STEPS[0], step]
@@ -200,6 +199,54 @@ def test_another_tokenizer_answers_the_same_prompts(tiny_model, tokenizer):
     assert "perplexity" not in other.measured, "a perplexity per token says nothing across tokenizers"
     metric = compare_models({"base": run, "tuned": other}).scores.metrics["bits_per_byte"]
     assert set(metric.models) == {"base", "tuned"}
+
+
+def test_a_tokenizer_of_the_same_vocabulary_is_the_same_tokenizer(tiny_model, tokenizer):
+    other = evaluate_model(tiny_model, copy.deepcopy(tokenizer), EXAMPLES, STEPS, max_length=64, cut_by=tokenizer)
+    run = evaluate_model(tiny_model, tokenizer, EXAMPLES, STEPS, max_length=64)
+    difference = compare_models({"base": run, "tuned": other}).scores.metrics["perplexity"].models
+    assert difference["base"] == difference["tuned"]
+
+
+def test_a_model_that_sees_less_answers_the_same_prompts(tiny_model, tokenizer):
+    shape = Architecture(
+        vocab_size=400,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=8,
+    )
+    short = new_model(shape, tokenizer, seed=1)
+    step = EvaluateStep.model_validate({"continuation": {"subsets": 1, "subset_share": 1.0, "max_new_tokens": 4}})
+    run = evaluate_model(tiny_model, tokenizer, EXAMPLES, [STEPS[0], step], max_length=64)
+    other = evaluate_model(short, tokenizer, EXAMPLES, [STEPS[0], step], max_length=64, cut_by=tokenizer)
+    assert max(len(tokenizer(one.prompt)["input_ids"]) for one in run.answers) > 8 - 4, "prompts that it cannot see"
+    assert len(compare_models({"base": run, "tuned": other}).samples) == 2
+
+
+def test_special_tokens_of_the_run_are_no_text_to_another_tokenizer(tiny_model, tokenizer):
+    own = train_tokenizer([" ".join(TEXTS)] * 20, vocab_size=300, model_max_length=256)
+    chat = copy.deepcopy(tokenizer)
+    chat.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
+    rows = [
+        {"prompt": "Which? ", "completion": f"{label}<|end|>", "document_id": f"d{number}"}
+        for number, label in enumerate(["rain", "kettle"] * 6)
+    ]
+    plain = [{**row, "completion": row["completion"].removesuffix("<|end|>")} for row in rows]
+    steps = [STEPS[0], EvaluateStep.model_validate({"completion": {"max_new_tokens": 4, "metrics": ["labels"]}})]
+    found = evaluate_model(tiny_model, own, rows, steps, max_length=64, cut_by=chat)
+    assert found.details["completion"]["confusion"]["unlabelled"] == 0
+    alone = evaluate_model(tiny_model, own, plain, steps[:1], max_length=64)
+    assert found.measured["bits_per_byte"].rows == pytest.approx(alone.measured["bits_per_byte"].rows)
+
+
+def test_a_measure_that_one_answer_lacks_is_null_in_its_sample(tiny_model, tokenizer):
+    step = EvaluateStep.model_validate({"continuation": {"subsets": 1, "subset_share": 1.0, "max_new_tokens": 2}})
+    found = compare_models({"tuned": evaluate_model(tiny_model, tokenizer, EXAMPLES, [step], max_length=64)})
+    assert found.samples[0]["measures"]["repetition"] == {"tuned": None}, "two tokens hold no 4-gram"
+    json.dumps(found.samples, allow_nan=False)
 
 
 def test_an_answer_is_kept_with_the_document_it_belongs_to():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from random import Random
 
 import pyarrow as pa
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from steep.evaluate import Material, compare_models, evaluate_model, examine
-from steep.evaluate.results import Answer, Results
+from steep.evaluate.labels import find_labels, label_rows
+from steep.evaluate.results import Answer, Measured, Results
 from steep.recipe.evaluate import EvaluateStep
 
 WORDS = [
@@ -139,3 +141,42 @@ def test_the_lines_of_a_template_are_no_leak_and_what_stands_in_them_is(tiny_mod
     step = EvaluateStep.model_validate({"contamination": {"threshold": 0.05}})
     scores = examine(compare_models(results).scores, results, [step], Material(tokenizer, held_out, table))
     assert [leak["text"] for leak in scores.checks["contamination"]["leaks"]] == ["h1"]
+
+
+@pytest.mark.parametrize(("right", "told"), [(12, True), (20, False)])
+def test_an_accuracy_that_one_label_would_reach_is_told(tokenizer, right, told):
+    labels = ["a"] * 12 + ["b"] * 8
+    said = ["a"] * 12 + ["b"] * (right - 12) + ["a"] * (20 - right)
+    rows, confusion = label_rows(said, [[label] for label in labels], find_labels([], labels * 2))
+    documents = [f"h{number}" for number in range(20)]
+    measured = {"completion.accuracy": Measured(documents, documents, rows["accuracy"])}
+    details = {"completion": {"confusion": asdict(confusion)}}
+    results = {"tuned": Results("hash", documents, measured=measured, details=details)}
+    material = Material(tokenizer, HELD_OUT, pa.Table.from_pylist([example("t0", text(1))]))
+    found = messages(examine(compare_models(results).scores, results, [], material), "one_label")
+    assert found == (
+        ["an accuracy of 0.60 is not proven above the 0.60 of always answering the most frequent label"] if told else []
+    )
+
+
+def test_a_limit_that_nothing_can_be_held_against_is_told(tiny_model, tokenizer):
+    step = EvaluateStep.model_validate({"forgetting": {"max_increase": 0.1}})
+    results = {"tuned": evaluate_model(tiny_model, tokenizer, HELD_OUT, [step], max_length=128)}
+    table = pa.Table.from_pylist([example("t0", text(100))])
+    scores = examine(compare_models(results).scores, results, [step], Material(tokenizer, HELD_OUT, table))
+    assert scores.gates == []
+    assert "max_increase was not held against anything" in messages(scores, "skipped")[0]
+    assert messages(scores, "few_documents") == [], "general text is no held-out document"
+
+
+def test_training_examples_need_not_say_where_they_come_from(tokenizer):
+    results = {"tuned": Results("hash", ["h0"])}
+    table = pa.Table.from_pylist([{"document_id": "t0", "text": text(0)}])
+    step = EvaluateStep.model_validate("contamination")
+    scores = examine(compare_models(results).scores, results, [step], Material(tokenizer, HELD_OUT, table))
+    assert [leak["text"] for leak in scores.checks["contamination"]["leaks"]] == ["h0"]
+
+
+def test_a_single_held_out_text_is_told_as_one(tiny_model, tokenizer):
+    scores = examined(tiny_model, tokenizer, [], [text(100)], held_out=HELD_OUT[:1])
+    assert messages(scores, "few_documents")[0].startswith("only one held-out text, or near-duplicates of one: with")

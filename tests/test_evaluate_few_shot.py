@@ -52,6 +52,29 @@ def test_a_planted_canary_is_never_shown(tiny_model, tokenizer):
     assert shots_of(rows, tiny_model, tokenizer).documents == ["t0"]
 
 
+def test_examples_leave_room_for_the_longest_prompt_which_is_never_cut(tiny_model, tokenizer):
+    prompt = "The kettle sings when the water is ready, and nobody minded. " * 14
+    held_out = [{"prompt": prompt, "completion": "Rain.", "document_id": "h"}]
+    step = EvaluateStep.model_validate({"completion": {"max_new_tokens": 4, "metrics": ["f1"]}})
+    alone = evaluate_model(tiny_model, tokenizer, held_out, [step])
+    assert alone.longest_task == 1 + len(tokenizer(prompt)["input_ids"]) + 4
+    assert 128 < alone.longest_task < 256
+    room = 256 - alone.longest_task
+    training, options = table(PAIRS * 10), FewShot(examples=20)
+    shots = choose_shots(training, tiny_model, tokenizer, options, longest_task=alone.longest_task)
+    assert 0 < len(shots.input_ids) <= room < len(choose_shots(training, tiny_model, tokenizer, options).input_ids)
+
+
+def test_a_document_that_is_repeated_in_training_is_shown_once(tiny_model, tokenizer):
+    rows = [{"text": text, "document_id": text} for text in TEXTS] * 3
+    assert sorted(shots_of(rows, tiny_model, tokenizer, examples=8).documents) == sorted(TEXTS)
+
+
+def test_training_examples_need_not_say_where_they_come_from(tiny_model, tokenizer):
+    rows = pa.Table.from_pylist([{"text": TEXTS[0], "document_id": "t0"}])
+    assert choose_shots(rows, tiny_model, tokenizer, FewShot()).documents == ["t0"]
+
+
 @pytest.mark.parametrize(("rows", "ends"), [(PAIRS, True), ([{"text": text} for text in TEXTS], False)])
 def test_only_completions_of_one_paragraph_end_at_a_blank_line(tiny_model, tokenizer, rows, ends):
     assert shots_of(rows, tiny_model, tokenizer).ends_at_blank_line == ends

@@ -247,9 +247,9 @@ def test_an_unknown_task_is_told_with_its_line_and_the_nearest_name_before_any_w
     shutil.copy(small_recipe.parent / "texts.jsonl", tmp_path)
     with pytest.raises(UsageError) as caught:
         examine(read_recipe(tmp_path / "recipe.yaml"))
-    line = len((text + step).splitlines())
+    line, last = len((text + step).splitlines()), len(read_recipe(small_recipe).recipe.evaluate)
     assert str(caught.value) == (
-        f"{tmp_path / 'recipe.yaml'}:{line}: evaluate.2.lm_eval.tasks.1: lm-evaluation-harness has no task 'hellaswg', "
+        f"{tmp_path / 'recipe.yaml'}:{line}: evaluate.{last}.lm_eval.tasks.1: lm-evaluation-harness has no task 'hellaswg', "
         f"nor has {folder}: did you mean 'hellaswag'?"
     )
 

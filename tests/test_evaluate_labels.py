@@ -113,6 +113,7 @@ def test_the_confusion_matrix_has_a_column_for_what_is_no_label():
         "labels": ["a", "b"],
         "counts": [[1, 1, 0], [0, 1, 1]],
         "unlabelled": 0,
+        "most_frequent": 0.5,
     }
 
 

@@ -167,6 +167,20 @@ def test_from_runs_a_stage_again_and_until_stops_after_it(go, copied_run):
     assert finished(copied_run) == {"gather", "clean"}
 
 
+def test_changed_general_texts_make_evaluate_out_of_date_and_missing_ones_are_said_before_any_work(
+    small_recipe, copied_run, go, tmp_path
+):
+    texts = tmp_path / "general.txt"
+    override = f"evaluate=[forgetting: {{texts: {texts}}}]"
+    with pytest.raises(RecipeError, match=r"evaluate.*texts: there is no file .*general\.txt"):
+        go(override)
+    texts.write_text("Rain fell on the roof.")
+    before = fingerprints(read_recipe(small_recipe, [override]))
+    texts.write_text("Rain fell on the roof all morning.")
+    after = fingerprints(read_recipe(small_recipe, [override]))
+    assert [name for name in STAGES if before[name] != after[name]] == ["evaluate"]
+
+
 def test_force_runs_every_stage_again(go, copied_run):
     assert go(force=True, until="gather") == {"gather": "done"}
     assert finished(copied_run) == {"gather"}
@@ -356,6 +370,34 @@ def test_training_that_is_killed_twice_and_interrupted_once_ends_as_if_nothing_h
     assert lines(folder / "train")[: len(before)] == before  # with their times: those steps were not done again
     uninterrupted = losses(small_run.cwd / "runs" / "small" / "train")
     assert losses(folder / "train") == pytest.approx(uninterrupted, abs=1e-6, rel=0)
+
+
+def ledgers(folder):
+    """What an evaluation has kept so far of each model, in lines."""
+    names = ("base", "few_shot", "tuned")
+    return {name: path.read_text().splitlines() for name in names if (path := folder / f"{name}.jsonl").exists()}
+
+
+def test_an_evaluation_that_is_killed_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
+    small_recipe, small_run, copied_run
+):
+    command, run = ("run", small_recipe, "--runs", copied_run), Run(copied_run / "small")
+    run.discard(["evaluate"])
+    partial = run.partial("evaluate")
+    started = Started(*command, cwd=copied_run).when(lambda: len(ledgers(partial).get("few_shot", ())) > 1)
+    assert started.send(signal.SIGKILL, group=True)[0] == -signal.SIGKILL
+    before = ledgers(partial)["base"]
+    assert len(before) > 1
+    assert "evaluate" not in finished(copied_run)
+    started = Started(*command, cwd=copied_run).when(lambda: "tuned" in ledgers(partial))
+    after = ledgers(partial)["base"]
+    output, _ = started.process.communicate(timeout=60)
+    assert started.process.returncode == 0, output
+    assert after == before, "the base model was measured again"
+    for name in ("scores.json", "samples.jsonl"):
+        uninterrupted = small_run.cwd / "runs" / "small" / "evaluate" / name
+        assert (run.stage("evaluate") / name).read_bytes() == uninterrupted.read_bytes()
+    assert ledgers(run.stage("evaluate")) == {}
 
 
 @pytest.mark.parametrize("stage", ["gather", "clean"])

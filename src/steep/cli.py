@@ -199,15 +199,11 @@ def evaluate(
     if model is None:
         _run(recipe, words, Options("evaluate", "evaluate"), runs)
         return
-    from steep.config import read_recipe
+    from steep.other_model import evaluate_other_model
     from steep.overview import print_evaluation
-    from steep.runs import Run, hold
-    from steep.stages.evaluation import evaluate_other
     from steep.terminal import console
 
-    run = Run(runs / read_recipe(recipe, words).recipe.name)
-    with hold(run):
-        folder = evaluate_other(run, model)
+    run, folder = evaluate_other_model(recipe, words, model, runs=runs)
     print_evaluation(folder, console(), run.read()["recipe"])
     typer.echo(f"\nIn {folder}; beside the run: steep compare {run.folder} {folder}")
 
@@ -326,7 +322,7 @@ def power(
 @app.command()
 def score(
     predictions: Annotated[
-        Path, typer.Option(help="One text a line, or JSON lines (.jsonl): see docs/evaluate.md.", show_default=False)
+        Path, typer.Option(help="One text a line, or JSON lines (.jsonl): see docs/score.md.", show_default=False)
     ],
     references: Annotated[
         Path, typer.Option(help="Their references, in the same order; as JSON lines also several.", show_default=False)

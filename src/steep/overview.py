@@ -71,7 +71,7 @@ def _train(summary: dict[str, Any]) -> str:
 
 
 def _evaluate(summary: dict[str, Any]) -> str:
-    return f"{summary['documents']:,} held-out texts"
+    return f"{summary['documents']:,} held-out text{'' if summary['documents'] == 1 else 's'}"
 
 
 _LINES: dict[str, Callable[[dict[str, Any]], str]] = {

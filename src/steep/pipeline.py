@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,10 +20,11 @@ from steep.advice import LESS_MEMORY
 from steep.config import RecipeFile, read_recipe
 from steep.errors import INTERRUPTED, GateError, SteepError, UsageError
 from steep.models import resolve
-from steep.preflight import clean_files, examine
+from steep.preflight import clean_files, evaluate_files, examine
 from steep.runs import STAGES, Run, file_hash, fingerprint, hold
 from steep.scores import read_scores
 from steep.terminal import QUIET
+from steep.verdict import gate_sentence
 
 PACKAGES = ("steep", "torch", "transformers", "trl", "peft", "accelerate", "daft", "scrapy", "trafilatura", "sacrebleu")
 MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt")
@@ -66,7 +67,6 @@ def run_recipe(
     """Run a recipe's stages in order and return the run's folder; unchanged stages are skipped.
 
     ``command``: what the report names to repeat the run, where it is not `steep run`.
-
     Raises RecipeError for a wrong recipe, RunError where another process holds the folder, SteepError where a stage
     failed, and GateError where the finished run misses a limit of its recipe; what was finished stays, and the same
     call goes on from there. KeyboardInterrupt likewise.
@@ -89,19 +89,21 @@ def run_recipe(
             else:
                 note(run.folder, name, "unchanged", None)
         if not (run.folder / "report.html").exists():
-            _report(run)
-    _check_gates(run)
+            from steep.report import build_report
+
+            build_report(run.folder)
+    if options.until == STAGES[-1]:
+        _check_gates(run)
     return run.folder
 
 
 def _check_gates(run: Run) -> None:
-    if "evaluate" not in run.read()["stages"]:
-        return
     failed = [gate for gate in read_scores(run.stage("evaluate") / "scores.json").gates if not gate.passed]
     if failed:
-        said = "; ".join(f"{gate.name} is {gate.value:.3g}, and the recipe allows {gate.limit:.3g}" for gate in failed)
+        names = " and ".join(f"evaluate.{gate.name}" for gate in failed)
+        said = " ".join(map(gate_sentence, failed))
         page = run.folder / "report.html"
-        raise GateError(run.folder, f"the run is finished, and fails: {said}. All of it is kept: see {page}")
+        raise GateError(run.folder, f"the run is finished, and misses {names}. {said} All of it is kept: see {page}")
 
 
 def _keep_whole(run: Run) -> None:
@@ -120,15 +122,22 @@ def _todo(run: Run, recipe: RecipeFile, options: Options) -> dict[str, str]:
     """The stages to run, with their fingerprints."""
     prints = fingerprints(recipe)
     stale = len(run.unchanged(prints))
+    if options.start:
+        check_before(options.start, run, recipe, prints, options.start)
     first = 0 if options.force else STAGES.index(options.start) if options.start else stale
-    if stale < first:
+    return {name: prints[name] for name in STAGES[first : STAGES.index(options.until) + 1]}
+
+
+def check_before(stage: str, run: Run, recipe: RecipeFile, prints: Mapping[str, str], asked: str) -> None:
+    """Raises UsageError where one of the stages before this one is not finished as the recipe says."""
+    stale = len(run.unchanged(prints))
+    if stale < STAGES.index(stage):
         missing = STAGES[stale]
         raise UsageError(
-            f"{options.start} needs the stage {missing}, which is not finished or was made from something else than "
+            f"{asked} needs the stage {missing}, which is not finished or was made from something else than "
             f"this recipe now says: `steep run {recipe.path.name}` does what is needed, `steep {missing} "
             f"{recipe.path.name}` that stage alone{_hint_of_limit(run, recipe)}"
         )
-    return {name: prints[name] for name in STAGES[first : STAGES.index(options.until) + 1]}
 
 
 def _hint_of_limit(run: Run, recipe: RecipeFile) -> str:
@@ -168,29 +177,32 @@ def fingerprints(recipe: RecipeFile) -> dict[str, str]:
 
     loaded = recipe.recipe
     filled = loaded.model_dump(mode="json", exclude_none=True)
-    files = [[path.name, file_hash(path)] for path in input_files(loaded.gather, folder=recipe.folder)]
+    files = _hashes(input_files(loaded.gather, folder=recipe.folder))
     for source, entry, written in zip(loaded.gather, filled["gather"], recipe.stored["gather"], strict=True):
         if source.on_disk:
             entry[source.kind] = written[source.kind]
-    steps = [[path.name, file_hash(path)] for path in clean_files(loaded.clean, recipe.folder)]
     template = recipe.folder / loaded.prepare.template
     base = [] if loaded.model.from_scratch else _identity(Path(resolve(loaded.model.base, recipe.folder)))
     depends: dict[str, Any] = {
         "gather": [filled["gather"], files, loaded.limit],
-        "clean": [filled["clean"], steps],
+        "clean": [filled["clean"], _hashes(clean_files(loaded.clean, recipe.folder))],
         "prepare": [
             filled["prepare"],
             file_hash(template) if template.is_file() else None,
             [filled["model"], base, loaded.train.objective],
         ],
         "train": filled["train"],
-        "evaluate": filled["evaluate"],
+        "evaluate": [filled["evaluate"], _hashes(evaluate_files(loaded.evaluate, recipe.folder))],
     }
     prints: dict[str, str] = {}
     before = ""
     for name in STAGES:
         before = prints[name] = fingerprint(depends[name], before)
     return prints
+
+
+def _hashes(paths: Iterable[Path]) -> list[list[str]]:
+    return [[path.name, file_hash(path)] for path in paths]
 
 
 def _identity(folder: Path) -> list[Any]:
@@ -265,12 +277,6 @@ def _failure(name: str, code: int, words: str) -> str:
     if code < 0:
         return f"ended by {signal.Signals(-code).name}. The same command goes on from here"
     return f"failed: {words or 'see the traceback above'}"
-
-
-def _report(run: Run) -> None:
-    from steep.report import build_report
-
-    build_report(run.folder)
 
 
 def _versions() -> Iterator[tuple[str, str]]:

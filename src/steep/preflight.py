@@ -20,6 +20,7 @@ from steep.located import Keys, Mistake, Place, parse, report
 from steep.paths import function_file, matching_files, on_this_machine
 from steep.recipe import Recipe
 from steep.recipe.clean import CleanStep
+from steep.recipe.evaluate import EvaluateStep
 from steep.recipe.gather import WebSource
 
 
@@ -37,6 +38,7 @@ def examine(recipe: RecipeFile) -> Examined:
     mistakes: list[tuple[Keys, str]] = []
     found = Examined(_files(recipe, mistakes), _base(recipe, mistakes))
     _clean_files(recipe, mistakes)
+    _evaluate_files(recipe, mistakes)
     _harness_tasks(recipe, mistakes)
     if mistakes:
         raise _located(recipe, mistakes)
@@ -99,6 +101,23 @@ def _clean_files(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:
             clean_files([step], recipe.folder)
         except SourceError as error:
             mistakes.append((("clean", index), str(error)))
+
+
+def evaluate_files(steps: Sequence[EvaluateStep], folder: Path) -> list[Path]:
+    """The files that steps of evaluation read; SourceError where one is missing."""
+    named = [folder / step.forgetting.texts for step in steps if step.forgetting and step.forgetting.texts]
+    for path in named:
+        if not path.is_file():
+            raise SourceError(f"there is no file {path}")
+    return named
+
+
+def _evaluate_files(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:
+    for index, step in enumerate(recipe.recipe.evaluate):
+        try:
+            evaluate_files([step], recipe.folder)
+        except SourceError as error:
+            mistakes.append((("evaluate", index, "forgetting", "texts"), str(error)))
 
 
 def _harness_tasks(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:

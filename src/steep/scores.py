@@ -26,6 +26,7 @@ Doubt = Literal[
     "canaries",
     "forgetting",
     "familiarity",
+    "one_label",
     "skipped",
 ]
 

@@ -22,6 +22,7 @@ DOUBTS: dict[Doubt, str] = {
     "canaries": "Canaries",
     "forgetting": "Forgetting",
     "familiarity": "Text that the base model knows",
+    "one_label": "Always one label",
     "skipped": "Not measured",
 }
 _GATES = {"forgetting": "the rise of perplexity on general text"}
@@ -50,7 +51,7 @@ def verdict(scores: Scores) -> Verdict:
     return Verdict(
         headline=_headline(scores, told),
         sentences=tuple(_sentences(scores, told)),
-        figures=tuple(map(_figures, told)),
+        figures=tuple(_figures(row) for row in told if "tuned" in row.models),
         method=_method(scores, told),
     )
 
@@ -108,7 +109,7 @@ def _sentences(scores: Scores, told: Sequence[Row]) -> Iterator[str]:
 
 
 def _untested(scores: Scores) -> str:
-    if scores.statistics and scores.statistics.clusters < 2:
+    if scores.statistics and scores.statistics.clusters == 1:
         return "A test needs two held-out documents that are no near-duplicates of each other; here is one."
     return "No measure of the verdict is defined for both models."
 

@@ -59,11 +59,13 @@ def _own_tokens(subject: Subject, task: Task) -> Task:
 
 
 def _prompt(subject: Subject, task: Task) -> list[int]:
-    """Without BOS where the examples before it begin with one; cut on the left where they leave too little room."""
-    bos = subject.tokenizer.bos_token_id
+    """Without BOS where examples stand before it, and cut on the left where they leave too little room for it.
+
+    Only a continuation's prompt is: `choose_shots` leaves room for those that are not to be cut.
+    """
     if not subject.prefix:
         return task.prompt_ids
-    ids = task.prompt_ids[task.prompt_ids[:1] == [bos] :]
+    ids = task.prompt_ids[task.prompt_ids[:1] == [subject.tokenizer.bos_token_id] :]
     return ids[-max(1, subject.window - task.limit) :]
 
 

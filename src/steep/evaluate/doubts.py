@@ -71,16 +71,19 @@ def examine(
     for name, options in (step.chosen for step in steps):
         if name in _CHECKS:
             _CHECKS[name](found, options)
+    _one_label(found)
     _skipped(found)
     return scores.model_copy(update={"checks": found.checks, "warnings": found.warnings, "gates": found.gates})
 
 
 def _few_documents(found: _Found) -> None:
     statistics = found.scores.statistics
-    if statistics and statistics.clusters < FEW_CLUSTERS:
+    if statistics and 0 < statistics.clusters < FEW_CLUSTERS:
+        alone = "one held-out text, or near-duplicates of one"
+        several = f"{statistics.clusters} held-out texts that are no near-duplicates of each other"
         found.warn(
             "few_documents",
-            f"only {statistics.clusters} held-out texts that are no near-duplicates of each other: with fewer than "
+            f"only {alone if statistics.clusters == 1 else several}: with fewer than "
             f"{FEW_CLUSTERS}, intervals are a little too narrow, and only large differences can be proven. Hold out "
             "more (prepare.split.test); `steep power` says how many",
         )
@@ -92,7 +95,8 @@ def _few_shot(found: _Found, options: FewShot) -> None:
     if "few_shot" not in found.results:
         found.warn(
             "skipped",
-            "the prompted base model was not measured: no training example fits into half of the model's positions",
+            "the prompted base model was not measured: no training example fits into half of the model's positions, or "
+            "beside the longest prompt",
         )
         return
     if found.scores.verdict.get("few_shot") != "better":
@@ -209,6 +213,12 @@ def _forgetting(found: _Found, options: Forgetting) -> None:
         found.checks["forgetting"] = asdict(check)
         found.warn("forgetting", forgetting_warning(check))
         found.gates += filter(None, [forgetting_gate(check, options.max_increase)])
+    elif options.max_increase is not None:
+        found.warn(
+            "skipped",
+            "forgetting: the limit max_increase was not held against anything, as there is no base model whose "
+            "perplexity on general text compares",
+        )
     base_results = found.results.get("base")
     if base_results and "familiarity" in base_results.checks:
         known = Familiarity(**base_results.checks["familiarity"])
@@ -218,6 +228,21 @@ def _forgetting(found: _Found, options: Forgetting) -> None:
 
 def _measured(found: _Found, model: Model, name: str) -> Measured | None:
     return found.results[model].measured.get(name) if model in found.results else None
+
+
+def _one_label(found: _Found) -> None:
+    """Where half of the texts are of one label, half of the answers are right without reading a text."""
+    confusion = found.scores.details.get("tuned", {}).get("completion", {}).get("confusion")
+    accuracy = found.scores.metrics.get("completion.accuracy")
+    if not confusion or not accuracy:
+        return
+    reached = accuracy.models["tuned"]
+    if reached.low is not None and reached.low <= confusion["most_frequent"]:
+        found.warn(
+            "one_label",
+            f"an accuracy of {reached.value:.2f} is not proven above the {confusion['most_frequent']:.2f} of always "
+            "answering the most frequent label",
+        )
 
 
 def _skipped(found: _Found) -> None:
@@ -259,7 +284,7 @@ def _rows(training: pa.Table) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     for rows in _batches(training):
         for row in rows:
-            if row["source"] != CANARIES and row["document_id"] not in seen:
+            if row.get("source") != CANARIES and row["document_id"] not in seen:
                 seen.add(row["document_id"])
                 yield row
 

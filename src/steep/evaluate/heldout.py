@@ -62,9 +62,7 @@ def without_template(
     special = [re.escape(str(token)) for token in tokenizer.convert_ids_to_tokens(sorted(_template_ids(tokenizer)))]
     pattern = re.compile("|".join(special) or r"(?!)")
     scored = ["completion" if "completion" in example else "text" for example in examples]
-    return [
-        {**example, name: pattern.sub("", example[name])} for example, name in zip(examples, scored, strict=True)
-    ]
+    return [{**example, name: pattern.sub("", example[name])} for example, name in zip(examples, scored, strict=True)]
 
 
 def _template_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -45,11 +45,13 @@ class Confusion:
     """``counts``: a row for each label as the truth, a column for each as the answer, and at the end one for `other`.
 
     ``unlabelled``: references that are none of the labels. No answer to them can be right, and they are in no row.
+    ``most_frequent``: the accuracy of always answering the most frequent label.
     """
 
     labels: list[str]
     counts: list[list[int]]
     unlabelled: int
+    most_frequent: float
 
 
 def compared(text: str) -> str:
@@ -97,7 +99,8 @@ def label_rows(
         "accuracy": np.stack([right.astype(np.float64), np.ones(len(answers))], axis=1),
         "macro_f1": counts.reshape(len(answers), 3 * size),
     }
-    return rows, Confusion(labels.written, matrix.tolist(), int((~known).sum()))
+    most_frequent = float(matrix.sum(axis=1).max(initial=0)) / max(1, len(answers))
+    return rows, Confusion(labels.written, matrix.tolist(), int((~known).sum()), most_frequent)
 
 
 def _places(places: Sequence[int | None]) -> NDArray[np.int64]:

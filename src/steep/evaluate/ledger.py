@@ -1,12 +1,14 @@
 """What has been computed of one model so far, a line each on disk, so that an interrupted evaluation goes on from it.
 
 Items of a step are numbered; computing them again in the same order gives the same numbers, since a stage's work is
-kept only while its inputs are the same.
+kept only while its inputs are the same. The first line names the version of steep: what another one has computed is
+not gone on with.
 """
 
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,33 @@ class Ledger:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._known: dict[str, dict[int, Any]] = {}
-        if path and path.exists():
+        if path:
             self._read(path)
 
     def _read(self, path: Path) -> None:
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]  # a last line may have been cut by an interruption
-        if len(whole) < len(content):
-            with path.open("r+b") as file:
-                file.truncate(len(whole))
-        for line in whole.splitlines():
+        """Forgets what comes after a line that an interruption has cut."""
+        head = json.dumps({"steep": version("steep")}).encode() + b"\n"
+        with path.open("a+b") as file:
+            file.seek(0)
+            whole = len(head) if file.readline() == head else 0
+            for line in file if whole else ():
+                if not self._take(line):
+                    break
+                whole += len(line)
+            if whole < path.stat().st_size:
+                file.truncate(whole)
+            if not whole:
+                file.write(head)
+
+    def _take(self, line: bytes) -> bool:
+        if not line.endswith(b"\n"):
+            return False
+        try:
             step, number, value = json.loads(line)
-            self._known.setdefault(step, {})[number] = value
+        except (ValueError, TypeError):
+            return False
+        self._known.setdefault(step, {})[number] = value
+        return True
 
     def known(self, step: str) -> dict[int, Any]:
         """What is known of a step, by number."""

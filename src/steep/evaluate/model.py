@@ -64,28 +64,37 @@ def evaluate_model(  # noqa: PLR0913
     if cut_by is not None and cut_by.get_vocab() == tokenizer.get_vocab():
         tokenizer = cut_by
     cut = hold_out(examples, cut_by or tokenizer)
-    seen = positions(model)
-    longest = max_length or seen or max(len(example.input_ids) for example in cut)
-    window = min(longest, seen or longest)
+    longest = max_length or positions(model) or max(len(example.input_ids) for example in cut)
     subject = Subject(
         model=model,
         tokenizer=tokenizer,
         rows=examples,
         examples=cut if cut_by in (None, tokenizer) else hold_out(without_template(examples, cut_by), tokenizer),
-        window=min(window, seen - len(shots.input_ids)) if shots and seen else window,
+        window=_window(model, longest, shots),
         cut_by=cut_by or tokenizer,
         cut=cut,
-        task_window=window if cut_by is None else longest,
+        task_window=_window(model, longest) if cut_by is None else longest,
         training=training,
         shots=shots,
         folder=folder,
         ledger=Ledger(ledger),
     )
-    documents = [str(example["document_id"]) for example in examples]
-    results = Results(hash_of(examples), documents, decode(tokenizer, subject.prefix))
+    return _measured(subject, steps, canaries)
+
+
+def _window(model: PreTrainedModel, longest: int, shots: Shots | None = None) -> int:
+    """At most ``longest`` tokens, as far as the model has positions, behind the shots where there are some."""
+    seen = positions(model)
+    return min(longest, seen - (len(shots.input_ids) if shots else 0)) if seen else longest
+
+
+def _measured(subject: Subject, steps: Sequence[EvaluateStep], canaries: Sequence[Mapping[str, str]]) -> Results:
+    documents = [str(row["document_id"]) for row in subject.rows]
+    results = Results(hash_of(subject.rows), documents, decode(subject.tokenizer, subject.prefix))
     for name, options in (step.chosen for step in steps):
         if name in _MEASURES:
             _MEASURES[name](subject, options, results)
-    if canaries and any(step.memorization for step in steps) and not shots:
-        results.checks["canaries"] = asdict(exposure(model, tokenizer, canaries, ledger=subject.ledger))
+    if canaries and any(step.memorization for step in steps) and not subject.shots:
+        found = exposure(subject.model, subject.tokenizer, canaries, ledger=subject.ledger)
+        results.checks["canaries"] = asdict(found)
     return results

@@ -105,12 +105,13 @@ class Reader:
             for truth, counts in zip(truths, value["counts"], strict=True)
             for answer, times in zip(answers, counts, strict=True)
         ]
+        always = f"always answering the most frequent label is right in {value['most_frequent']:.1%}"
         if len(truths) <= LABELS_SHOWN:
             rows = [[label, *counts] for label, counts in zip(truths, value["counts"], strict=True)]
             heads = ["Truth", *map(self.clean, answers)]
-            return Table(f"{self.title(model)}: truth by answer", heads, self.cells(rows))
+            return Table(f"{self.title(model)}: truth by answer; {always}", heads, self.cells(rows))
         wrong = sorted((pair for pair in pairs if pair[2] and pair[0] != pair[1]), key=lambda pair: -pair[2])
-        caption = f"{self.title(model)}: the most frequent mistakes among {len(truths)} labels"
+        caption = f"{self.title(model)}: the most frequent mistakes among {len(truths)} labels; {always}"
         more = max(0, len(wrong) - ROWS_SHOWN)
         return Table(caption, ["Truth", "Answer", "Times"], self.cells(wrong[:ROWS_SHOWN]), more)
 

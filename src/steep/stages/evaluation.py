@@ -12,8 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep.config import recipe_from_stored
-from steep.errors import RunError
+from steep.config import RecipeFile
 from steep.runs import Run, fingerprint
 from steep.scores import Model, Scores
 from steep.stages.stage import Stage, tokenizer_of, write_table
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from steep.evaluate import Results, Shots
+    from steep.evaluate import Material, Results, Shots
 
 
 def evaluate(stage: Stage) -> None:
@@ -38,28 +37,37 @@ def evaluate(stage: Stage) -> None:
     stage.summarise(documents=scores.test_set.documents)
 
 
-def evaluate_other(run: Run, name: str) -> Path:
+def evaluate_other(run: Run, recipe: RecipeFile, name: str) -> Path:
     """Measure another model in place of the tuned one; returns the folder of the result, which lies in the run's.
 
-    It answers the same prompts, encoded by its own tokenizer. Interrupted work goes on.
+    It answers the same prompts, encoded by its own tokenizer. Interrupted work goes on. The run's stages up to prepare
+    must be finished.
     """
     from steep.models import load_model, load_tokenizer, resolve
 
-    if "prepare" not in run.read()["stages"]:
-        raise RunError(
-            f"{run.folder}: prepare is not finished, so nothing is held out yet: `steep prepare RECIPE` first"
-        )
-    record = run.read()
     place = resolve(name)
-    final = run.folder / "evaluations" / re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    tokenizer = load_tokenizer(place)  # now: a name that is no model's is found before any work
+    final = run.folder / "evaluations" / (_file_name(name) or _file_name(place))
     work = final.with_name(f".{final.name}.partial")
-    _begin(work, fingerprint(record["stages"]["prepare"]["fingerprint"], record["recipe"].get("evaluate"), place))
-    bench = Bench(Stage(run, recipe_from_stored(record["recipe"]), Path(record["folder"]), work))
+    prepared = run.read()["stages"]["prepare"]["fingerprint"]
+    steps = [step.model_dump(mode="json") for step in recipe.recipe.evaluate]
+    _begin(work, fingerprint(prepared, steps, place, _files(Path(place))))
+    bench = Bench(Stage(run, recipe.recipe, recipe.folder, work))
     results = dict(bench.untuned())
-    results["tuned"] = bench.measure("tuned", load_model(place, dtype=dtype()), tokenizer=load_tokenizer(place))
+    results["tuned"] = bench.measure("tuned", load_model(place, dtype=dtype()), tokenizer=tokenizer)
     bench.finish(results, name)
     shutil.rmtree(final, ignore_errors=True)
     return work.rename(final)
+
+
+def _file_name(text: str) -> str:
+    """Empty where nothing is left of a text, as of `..`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")
+
+
+def _files(folder: Path) -> list[tuple[str, int]]:
+    """What tells whether a model's folder has changed; nothing of a hub name."""
+    return sorted((path.name, path.stat().st_mtime_ns) for path in folder.glob("*"))
 
 
 def _begin(work: Path, print_: str) -> None:
@@ -76,6 +84,13 @@ def dtype() -> torch.dtype:
     import torch
 
     return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+
+
+def _measures_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    names = ("metric", "model", "document_id", "group")
+    return pa.schema([*((name, pa.string()) for name in names), ("row", pa.list_(pa.float64()))])
 
 
 @dataclass
@@ -138,7 +153,9 @@ class Bench:
             base.checks |= {"familiarity": asdict(known)} if known else {}
         yield "base", base
         if "few_shot" in steps:
-            shots = choose_shots(self.training, model, self.tokenizer, steps["few_shot"])
+            shots = choose_shots(
+                self.training, model, self.tokenizer, steps["few_shot"], longest_task=base.longest_task
+            )
             if shots.documents:
                 yield "few_shot", self.measure("few_shot", model, shots)
         del model
@@ -151,7 +168,7 @@ class Bench:
         shots: Shots | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> Results:
-        """``tokenizer``: the model's own, where it is not the run's."""
+        """``tokenizer``: that of a model which is not the run's."""
         from steep.evaluate import evaluate_model
 
         return evaluate_model(
@@ -163,7 +180,7 @@ class Bench:
             training=self.training,
             shots=shots,
             canaries=self._canaries(),
-            cut_by=self.tokenizer,
+            cut_by=self.tokenizer if tokenizer else None,
             folder=self.stage.folder,
             ledger=self.stage.work / f"{name}.jsonl",
         )
@@ -172,28 +189,33 @@ class Bench:
         """Compare, look for what could fool the reader, and write it all down."""
         import pyarrow as pa
 
-        from steep.evaluate import Material, compare_models, examine
+        from steep.evaluate import compare_models, examine
         from steep.personal.redaction import redact
 
-        base, work = self.stage.recipe.model.base, self.stage.work
+        base, work, material = self.stage.recipe.model.base, self.stage.work, self._material()
         compared = compare_models(results, {"base": base, "few_shot": f"{base}, few-shot", "tuned": tuned})
-        redacted = next((step.redact for step in self.stage.recipe.clean if step.redact), None)
-        material = Material(
-            tokenizer=self.tokenizer,
-            held_out=self.held_out,
-            training=self.training,
-            gathered=self._gathered,
-            kinds=redacted.kinds if redacted else (),
-            region=redacted.region if redacted else "US",
-        )
         scores = examine(compared.scores, results, self.stage.recipe.evaluate, material)
         for sample in compared.samples:  # what was to be redacted is not written down where a model says it
             said = sample["answers"].items()
             sample["answers"] = {name: redact(text, material.kinds, material.region) for name, text in said}
         lines = (json.dumps(sample, ensure_ascii=False) + "\n" for sample in compared.samples)
         (work / "samples.jsonl").write_text("".join(lines), "utf-8")
-        write_table(pa.Table.from_pylist(compared.measures), work / "measures.parquet")
+        write_table(pa.Table.from_pylist(compared.measures, schema=_measures_schema()), work / "measures.parquet")
         (work / "scores.json").write_text(scores.model_dump_json(indent=1), "utf-8")
         for name in results:
             (work / f"{name}.jsonl").unlink(missing_ok=True)
         return scores
+
+    def _material(self) -> Material:
+        from steep.evaluate import Material
+        from steep.personal.redaction import regions_of
+
+        redacted = [step.redact for step in self.stage.recipe.clean if step.redact]
+        return Material(
+            tokenizer=self.tokenizer,
+            held_out=self.held_out,
+            training=self.training,
+            gathered=self._gathered,
+            kinds=list(dict.fromkeys(kind for step in redacted for kind in step.kinds)),
+            region=[country for step in redacted for country in regions_of(step.region)] or "US",
+        )
