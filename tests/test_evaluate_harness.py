@@ -249,8 +249,8 @@ def test_an_unknown_task_is_told_with_its_line_and_the_nearest_name_before_any_w
         examine(read_recipe(tmp_path / "recipe.yaml"))
     line, last = len((text + step).splitlines()), len(read_recipe(small_recipe).recipe.evaluate)
     assert str(caught.value) == (
-        f"{tmp_path / 'recipe.yaml'}:{line}: evaluate.{last}.lm_eval.tasks.1: lm-evaluation-harness has no task 'hellaswg', "
-        f"nor has {folder}: did you mean 'hellaswag'?"
+        f"{tmp_path / 'recipe.yaml'}:{line}: evaluate.{last}.lm_eval.tasks.1: lm-evaluation-harness has no task "
+        f"'hellaswg', nor has {folder}: did you mean 'hellaswag'?"
     )
 
 

@@ -160,7 +160,8 @@ def _optional(
     asked = [name for name in ("labels", "soft_match") if name in options.metrics]
     labels = find_labels(options.labels, _completions(subject)) if asked else None
     if labels is None:
-        yield {}, {"skipped": dict.fromkeys(asked, "the completions are no few labels")} if asked else {}
+        if "soft_match" in asked:  # `labels` is among the default metrics, for completions that are labels
+            yield {}, {"skipped": {"soft_match": "the completions are not few labels"}}
         return
     if "labels" in options.metrics:
         rows, confusion = label_rows(texts, references, labels)

@@ -56,10 +56,9 @@ def evaluate_model(  # noqa: PLR0913
 
     The model sees at most ``max_length`` tokens at a time, as in training, and never more than its positions.
     ``training``: the training examples, whose completions are labels. ``shots``: examples before every prompt.
-    ``canaries``: rows of ``canaries.json``. ``cut_by``: the tokenizer of another model, that cuts texts into prompts
-    and references in place of this one's, as ``max_length`` says, so that both models have the same; one of the same
-    vocabulary takes this one's place altogether. ``folder``: where relative paths of the steps start. ``ledger``: a
-    file that keeps what is done, so that the same call goes on from there.
+    ``canaries``: rows of ``canaries.json``. ``cut_by``: another model's tokenizer, which cuts texts into prompts and
+    references to ``max_length`` in place of this one's; of the same vocabulary, it takes this one's place altogether.
+    ``folder``: where relative paths start. ``ledger``: a file that keeps what is done, so that the same call goes on.
     """
     if cut_by is not None and cut_by.get_vocab() == tokenizer.get_vocab():
         tokenizer = cut_by
