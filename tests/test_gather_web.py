@@ -328,11 +328,11 @@ def test_a_full_disk_stops_the_crawl_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_the_crawl_delay_of_robots_txt_is_kept(tmp_path: Path) -> None:
-    robots = (200, {"Content-Type": "text/plain"}, b"User-agent: *\nCrawl-delay: 0.8\n")
+    robots = (200, {"Content-Type": "text/plain"}, b"User-agent: *\nCrawl-delay: 1.5\n")
     with serving({**chain(2), "/robots.txt": robots}) as server:
         gather(WebSource(web=server.url()), tmp_path)
     assert server.hits == ["/robots.txt", "/", "/01.html"]
-    assert all(later - earlier > 0.75 for earlier, later in itertools.pairwise(server.times))
+    assert all(later - earlier > 1.0 for earlier, later in itertools.pairwise(server.times))
 
 
 def test_start_addresses_may_be_sitemaps_and_what_is_neither_page_nor_sitemap_is_left_out(tmp_path: Path) -> None:
