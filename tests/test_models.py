@@ -77,7 +77,7 @@ def test_a_missing_base_is_named_with_what_may_stand_there(load, name, reason):
         load(name)
     assert f"{name!r}: " in str(error.value)
     assert reason in str(error.value)
-    assert "model.base must be `tiny`, a folder with config.json and weights, or a hub name" in str(error.value)
+    assert "a model is named by `tiny`, a folder with config.json and weights, or a hub name" in str(error.value)
 
 
 def test_damaged_weights_are_a_model_error(tmp_path):

@@ -83,7 +83,7 @@ def test_without_a_base_there_are_values_and_no_differences(show):
 
 def test_of_one_document_the_report_shows_values_and_says_why_there_is_no_verdict(show):
     text = show(scores(documents=1))
-    assert "No verdict: there is no difference that could be tested. A test needs two held-out documents" in text
+    assert "No verdict: there is no difference that could be tested. A test needs 6 held-out documents" in text
     assert "On 1 document Measure Base Few-shot Tuned Perplexity" in text
 
 

@@ -145,7 +145,7 @@ def test_a_model_from_scratch_is_not_called_better_than_anything():
 def test_of_one_document_there_is_no_verdict_and_no_interval():
     said = verdict(scores(documents=1))
     assert said.headline == "No verdict: there is no difference that could be tested."
-    assert "A test needs two held-out documents" in said.sentences[0]
+    assert "A test needs 6 held-out documents" in said.sentences[0]
     assert said.method == "No intervals could be made."
 
 

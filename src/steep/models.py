@@ -52,7 +52,7 @@ def _explained(name: str, what: str) -> Iterator[None]:
             reason = "there is no such folder"
         raise ModelError(
             f"cannot load the {what} {name!r}: {reason}\n"
-            "model.base must be `tiny`, a folder with config.json and weights, or a hub name (with network, and with "
+            "a model is named by `tiny`, a folder with config.json and weights, or a hub name (with network, and with "
             "HF_TOKEN set for gated models)"
         ) from error
 

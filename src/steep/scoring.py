@@ -33,7 +33,7 @@ from steep.evaluate.overlap import (
     rouge_signature,
 )
 from steep.evaluate.values import mean
-from steep.significance import Interval, interval
+from steep.significance import FEWEST, Interval, interval
 from steep.terminal import progress
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _interval(rows: Floats, value: Callable[[Floats], Floats]) -> Interval:
 def print_scores(found: Overlap, console: Console) -> None:
     least, most = found.references
     several = f"{least}" if least == most else f"{least} to {most}"
-    told = "; in brackets the 95 % interval" if found.texts > 1 else ""
+    told = "; in brackets the 95 % interval" if found.texts >= FEWEST else ""
     console.print(f"{found.texts:,} text{'s'[: found.texts > 1]}, references of each: {several}{told}\n", markup=False)
     table = _table("", "0 to 100")
     for name, value in found.corpus.items():

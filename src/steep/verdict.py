@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from steep.figures import Row, percent, rows_of
 from steep.scores import Doubt, Gate, Model, Scores, Word
+from steep.significance import FEWEST
 
 DOUBTS: dict[Doubt, str] = {
     "few_documents": "Few documents",
@@ -109,8 +110,9 @@ def _sentences(scores: Scores, told: Sequence[Row]) -> Iterator[str]:
 
 
 def _untested(scores: Scores) -> str:
-    if scores.statistics and scores.statistics.clusters == 1:
-        return "A test needs two held-out documents that are no near-duplicates of each other; here is one."
+    if scores.statistics and scores.statistics.clusters < FEWEST:
+        here = f"here {'is 1' if scores.statistics.clusters == 1 else f'are {scores.statistics.clusters}'}"
+        return f"A test needs {FEWEST} held-out documents that are no near-duplicates of each other; {here}."
     return "No measure of the verdict is defined for both models."
 
 
