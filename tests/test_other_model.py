@@ -37,12 +37,12 @@ def test_another_model_is_measured_beside_the_run(small_recipe, copied_run, othe
     assert scores.models == {"base": "base", "few_shot": "base, few-shot", "tuned": str(other_model)}
     assert set(scores.metrics["perplexity"].models) == {"base", "few_shot"}
     assert set(scores.metrics["bits_per_byte"].models) == {"base", "few_shot", "tuned"}
-    run, again = evaluate_other_model(small_recipe, [], str(other_model), runs=copied_run)
-    assert (run.folder, again) == (copied_run / "small", folder)
+    again = steep("evaluate", small_recipe, "--model", other_model, "--runs", copied_run, cwd=copied_run)
+    assert again.stdout == first.stdout
     assert read_scores(folder / "scores.json") == scores
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     assert own.read_bytes() == before
-    compared = steep("compare", run.folder, folder, "--json", cwd=copied_run)
+    compared = steep("compare", copied_run / "small", folder, "--json", cwd=copied_run)
     found = json.loads(compared.stdout)["runs"]
     assert (
         found["small/" + folder.name]["metrics"]["bits_per_byte"]
