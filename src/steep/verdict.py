@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from steep.figures import Row, percent, rows_of
 from steep.scores import Doubt, Gate, Model, Scores, Word
-from steep.significance import FEWEST
 
 DOUBTS: dict[Doubt, str] = {
     "few_documents": "Few documents",
@@ -110,6 +109,8 @@ def _sentences(scores: Scores, told: Sequence[Row]) -> Iterator[str]:
 
 
 def _untested(scores: Scores) -> str:
+    from steep.significance import FEWEST  # with numpy, which `steep check` does without
+
     if scores.statistics and scores.statistics.clusters < FEWEST:
         here = f"here {'is 1' if scores.statistics.clusters == 1 else f'are {scores.statistics.clusters}'}"
         return f"A test needs {FEWEST} held-out documents that are no near-duplicates of each other; {here}."
