@@ -1,6 +1,6 @@
 """How fast leaks and memorised runs are found in real abstracts and books, and how much a leak may be changed.
 
-    STEEP_DATA=../shared/data python benchmarks/checks.py
+    STEEP_DATA=... python benchmarks/checks.py
 
 Seconds are CPU seconds of one process, so that other work on the machine does not count.
 """

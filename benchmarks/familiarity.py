@@ -1,6 +1,6 @@
 """Does the sign of familiarity tell text that the shipped model was trained on from text that it was not?
 
-    STEEP_DATA=../shared/data python benchmarks/familiarity.py
+    STEEP_DATA=... python benchmarks/familiarity.py
 
 Abstracts, guides and books of its training against other abstracts, the same site's news, another blog and other books.
 """

@@ -20,6 +20,7 @@ import pytest
 from steep.models import new_model, train_tokenizer
 from steep.recipe import Architecture
 
+CHROMIUM = Path("/usr/bin/chromium")
 WORDS = (
     "The kettle sings when the water is ready. A quick brown fox jumps over the lazy dog by the harbour wall. "
     "Rain fell on the roof all morning, and nobody minded. Ünïcode, numbers 1 2 3 and punctuation: all here!"
@@ -54,6 +55,17 @@ def steep_data() -> Path:
     if not folder:
         pytest.skip("STEEP_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.exists():
+        pytest.skip("Chromium is not installed")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 # --------------------------------------------------------------------------------------------------- a whole small run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from steep.cli import app
 from steep.compare import compare_runs
 from steep.compare.page import write_page
 from steep.errors import RunError, UsageError
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
@@ -196,17 +193,6 @@ def test_what_a_run_is_called_is_escaped(runs: Path, tmp_path: Path) -> None:
     text = write_page(compare_runs([runs / "lora", hostile]), tmp_path / "page.html").read_text("utf-8")
     assert "&lt;script&gt;alert(1)" in text
     assert "<script>" not in text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("width", [360, 1280])

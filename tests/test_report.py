@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -25,8 +25,6 @@ from steep.report.charts import document_lengths, languages
 from steep.report.wording import ending, listed, reasons
 from steep.scores import Scores, Warning
 from steep.verdict import verdict
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 def recipe(**changes: Any) -> dict[str, Any]:
@@ -525,17 +523,6 @@ def test_a_bar_has_its_count_above_it_in_few_characters() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("width", [360, 1280])

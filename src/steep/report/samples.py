@@ -1,7 +1,7 @@
 """Which answers a reader sees, by a rule that cannot be bent: some at random, and the best and the worst.
 
 Best and worst are those whose measure differs most between the tuned and the base model. Personal data that a model
-says is replaced by its kind in all that is shown; the files of the run keep it.
+says is replaced by its kind in all that is shown, also where the recipe lets it be.
 """
 
 from __future__ import annotations
