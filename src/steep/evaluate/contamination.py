@@ -26,6 +26,7 @@ from daft.functions import hash, list_map, split
 from numpy.typing import NDArray
 
 from steep.duplicates.sketches import normal_form, without_punctuation
+from steep.evaluate.portions import portions
 from steep.terminal import progress
 
 AT_ONCE = 1 << 21
@@ -98,7 +99,7 @@ def leaks(held_out: Sequence[str], training: Iterable[tuple[str, str]], *, ngram
     """
     search = _Search(held_out, ngram)
     with progress("contamination") as update:
-        for documents in _batches(training):
+        for documents in portions(training, lambda document: len(document[1]), AT_ONCE):
             search.read(documents)
             update(len(documents))
     return search.leaks(held_out, threshold)
@@ -182,19 +183,6 @@ class _Search:
             np.bincount(owner, minlength=texts), 1
         )
         return shares
-
-
-def _batches(training: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    batch: list[tuple[str, str]] = []
-    size = 0
-    for document in training:
-        batch.append(document)
-        size += len(document[1])
-        if size >= AT_ONCE:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _words(texts: Sequence[str]) -> _Words:

@@ -20,6 +20,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from steep.evaluate.portions import portions
 from steep.terminal import progress
 
 AT_ONCE = 1 << 21
@@ -87,9 +88,11 @@ def longest_runs(
     text has it at its beginning only. The training texts are read once, as a stream.
     """
     search = _Search(answers, prompts)
+    first = 0
     with progress("memorization") as update:
-        for first, texts in _chunks(training):
+        for texts in portions(training, len, AT_ONCE):
             search.read(first, texts)
+            first += len(texts)
             update(len(texts))
     return search.runs(len(answers))
 
@@ -160,20 +163,6 @@ def _common_runs(answers: NDArray[np.int32], prompts: NDArray[np.int32]) -> NDAr
 def _padded(rows: Sequence[Sequence[int]], padding: int) -> NDArray[np.int32]:
     width = max(map(len, rows), default=0)
     return np.array([[*row, *[padding] * (width - len(row))] for row in rows], np.int32).reshape(len(rows), width)
-
-
-def _chunks(training: Iterable[Sequence[int]]) -> Iterator[tuple[int, list[Sequence[int]]]]:
-    """Training texts in portions, each with the number of its first."""
-    texts: list[Sequence[int]] = []
-    first = size = 0
-    for text in training:
-        texts.append(text)
-        size += len(text)
-        if size >= AT_ONCE:
-            yield first, texts
-            first, texts, size = first + len(texts), [], 0
-    if texts:
-        yield first, texts
 
 
 class _Search:
