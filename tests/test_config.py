@@ -60,7 +60,7 @@ prepare: {template: alpca, learning_rate: 1e-4}
 train:
   methd: full
   batch_size: 0
-  objective: pretrain
+  optim: muon
 """
 
 TEN_MESSAGES = """\
@@ -77,7 +77,7 @@ recipe.yaml:9: prepare.template: expected one of plain, title-description, alpac
 got 'alpca': did you mean alpaca?
 recipe.yaml:11: train.methd: unknown key `methd`: did you mean `method`?
 recipe.yaml:12: train.batch_size: must be at least 1, got 0
-recipe.yaml:13: train.objective: pretrain trains every weight: it needs `train.method: full`
+recipe.yaml:13: train.optim: muon trains whole matrices: it needs `train.method: full`
 """
 
 
@@ -93,7 +93,7 @@ def test_all_mistakes_are_reported_at_once_with_line_path_and_remedy(mistakes: A
         ("train: {epochs: .inf}", "train.epochs: expected a finite number, got inf"),
         ("train: {seed: 1.5}", "train.seed: expected a whole number, got 1.5"),
         ("train: {packing: maybe}", "train.packing: expected true or false, got 'maybe'"),
-        ("train: {method: }", "train.method: expected one of full, lora; got nothing"),
+        ("train: {method: }", "train.method: expected one of full, lora, adalora, adaption-prompt; got nothing"),
         ("train: {lr: 1}", "train.lr: unknown key `lr`: did you mean `learning_rate`?"),
         ("train: {zzz: 1}", "train.zzz: unknown key `zzz`: expected one of method, objective, "),
         ("train: [lora]", "train: expected a section with keys such as method, objective, learning_rate; got a list"),
@@ -223,8 +223,9 @@ train:
 
 
 def test_no_contradiction_is_claimed_with_a_value_that_is_itself_wrong(mistakes: Any) -> None:
-    found = mistakes(SMALL + "train: {objective: pretrain, method: ful}")
-    assert found == ["recipe.yaml:4: train.method: expected one of full, lora; got 'ful': did you mean full?"]
+    found = mistakes(SMALL + "train: {optim: muon, method: ful}")
+    known = "full, lora, adalora, adaption-prompt"
+    assert found == [f"recipe.yaml:4: train.method: expected one of {known}; got 'ful': did you mean full?"]
 
 
 # ------------------------------------------------------------------------------------------------------- files and YAML

@@ -143,7 +143,7 @@ def training_memory(shape: Shape, train: Train, max_length: int, *, cuda: bool) 
     mixed = train.dtype == "bfloat16" and (cuda or full)
     frozen = 0 if full else shape.parameters * (2 if train.dtype == "bfloat16" else 4)
     moments = 8 * trained - (4 * shape.layer_matrices if train.optim == "muon" else 0)
-    tokens = train.batch_size * max_length
+    tokens = train.rows_at_a_time * max_length
     logits = min(tokens * shape.vocab_size, TRAINED_LOGITS["cuda" if cuda else "cpu"])
     head = shape.vocab_size * shape.hidden_size if full else 0
     layers = shape.num_hidden_layers * (1 if cuda else HOLES) + 1
@@ -241,7 +241,7 @@ class Work:
 def training_work(examples: int, tokens: int, train: Train, max_length: int) -> Work:
     """Rows, steps and tokens as transformers counts them; packing is taken to fill its rows, as it nearly does."""
     rows = math.ceil(tokens / max_length) if train.packing else examples
-    per_epoch = max(1, math.ceil(math.ceil(rows / train.batch_size) / train.gradient_accumulation_steps))
+    per_epoch = max(1, math.ceil(rows / train.rows_per_step))
     steps = train.max_steps or math.ceil(train.epochs * per_epoch)
     epochs = steps / per_epoch if train.max_steps else train.epochs
     return Work(rows, steps, epochs, tokens * epochs)

@@ -152,6 +152,10 @@ class LmEval(Section):
     """A folder with tasks of your own."""
 
 
+class Preference(Section):
+    """Share of the held-out pairs whose chosen answer the model prefers: by its likelihood, or as a reward model."""
+
+
 class EvaluateStep(OneOf):
     """One measurement, for the base model and the tuned one."""
 
@@ -162,9 +166,14 @@ class EvaluateStep(OneOf):
     contamination: Contamination | None = None
     memorization: Memorization | None = None
     forgetting: Forgetting | None = None
+    preference: Preference | None = None
     lm_eval: LmEval | None = None
 
 
+STEPS = ("perplexity", "continuation", "few_shot", "contamination", "memorization", "forgetting")
+BY_OBJECTIVE = {"dpo": (*STEPS, "preference"), "reward": ("preference",)}
+"""What is measured unless the recipe says otherwise, and for objectives of their own."""
+
+
 def default_steps() -> list[EvaluateStep]:
-    names = ("perplexity", "continuation", "few_shot", "contamination", "memorization", "forgetting")
-    return [EvaluateStep.model_validate(name) for name in names]
+    return [EvaluateStep.model_validate(name) for name in STEPS]
