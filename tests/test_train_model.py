@@ -16,7 +16,6 @@ from steep.models import load_model, load_tokenizer, load_tuned
 from steep.recipe import Lora, Train
 from steep.tokens import encode, encode_prompts
 from steep.train import train_model
-from steep.train.sft import encode_all
 
 TEXTS = ["Rain fell on the roof all morning.", "The kettle sings when the water is ready.", "A lazy dog."]
 TABLE = pa.table({"text": TEXTS})
@@ -82,22 +81,9 @@ def test_a_model_that_learned_a_text_says_it_and_stops(train, tiny_model, tokeni
     assert (found.text, found.finished) == (" sings.", True)
 
 
-def test_every_example_that_reaches_training_has_a_trained_token_and_the_rest_is_left_out(tokenizer):
-    table = pa.table({"prompt": ["Rain", TEXTS[1] * 3], "completion": [" fell.", " So."]})
-    dataset = encode_all(table, tokenizer, Train(), 16)
-    (kept,) = encode([{"prompt": "Rain", "completion": " fell."}], tokenizer, 16)
-    assert dataset.to_list() == [{"input_ids": kept.input_ids, "labels": kept.labels}]
-    assert kept.labels[-1] == tokenizer.eos_token_id
-
-
-@pytest.mark.parametrize(
-    "table",
-    [TABLE.slice(0, 0), pa.table({"prompt": [TEXTS[1] * 3], "completion": [" So."]})],
-    ids=["no row", "all cut"],
-)
-def test_where_nothing_is_left_to_train_it_says_why(train, table):
-    with pytest.raises(ModelError, match="no example has a token to train: every one is empty, or all its completion"):
-        train(table, max_length=16)
+def test_training_is_refused_without_examples(train):
+    with pytest.raises(ModelError, match="there is no example to train on: prepare left none, or"):
+        train(TABLE.slice(0, 0))
 
 
 def test_rows_longer_than_the_models_positions_are_refused(train):

@@ -14,8 +14,10 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from steep.models import new_model
 from steep.recipe import Architecture, Train
-from steep.tokens import encode
-from steep.train import sft, train_model
+from steep.tokens import Fit, encode
+from steep.train import run, train_model
+from steep.train.objectives import Setting
+from steep.train.rows import Encoder
 
 TEXT = "the kettle sings when water is ready and nobody minded rain on a roof by the harbour wall all morning"
 WORDS = TEXT.split()
@@ -38,8 +40,8 @@ class Gradients(TrainerCallback):
 def first_step(monkeypatch, tokenizer, tmp_path):
     """Loss and gradients of one step of `train_model`."""
 
-    def run(model, examples, max_length=48, **options):
-        gradients, make = Gradients(), sft._trainer
+    def stepped(model, examples, max_length=48, **options):
+        gradients, make = Gradients(), run.make_trainer
         with monkeypatch.context() as patch:
 
             def with_callback(*args):
@@ -47,15 +49,16 @@ def first_step(monkeypatch, tokenizer, tmp_path):
                 trainer.add_callback(gradients)
                 return trainer
 
-            patch.setattr(sft, "_trainer", with_callback)
-            wanted = {"method": "full", "dtype": "float32", "max_steps": 1, "max_grad_norm": 1e9, **options}
+            patch.setattr(run, "make_trainer", with_callback)
+            one_step = {"max_steps": 1, "max_grad_norm": 1e9, "warmup_ratio": 0.0}
+            wanted = {"method": "full", "dtype": "float32", **one_step, **options}
             folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
             train_model(
                 examples, Train(**wanted), model=model, tokenizer=tokenizer, max_length=max_length, folder=folder
             )
         return json.loads((folder / "metrics.jsonl").read_text())["loss"], gradients.found
 
-    return run
+    return stepped
 
 
 def one_by_one(model, tokenizer, examples, max_length=48):
@@ -147,8 +150,9 @@ def test_one_batch_of_four_rows_equals_two_accumulated_batches_of_two(first_step
 
 def packed_fragments(tokenizer, model, texts, tmp_path, max_length, **options):
     table, options = pa.table({"text": texts}), Train(method="full", **options)
-    dataset = sft.encode_all(table, tokenizer, options, max_length)
-    trainer = sft._trainer(dataset, options, model, tokenizer, max_length, tmp_path)
+    fit = Fit(None if options.objective == "pretrain" else max_length)
+    rows = Encoder(tokenizer, options, fit).rows(table, tmp_path / "rows")
+    trainer = run.make_trainer(rows, None, options, Setting(model, tokenizer, max_length, tmp_path, tmp_path, []))
     for row in trainer.train_dataset:
         assert len(row["input_ids"]) == sum(row["seq_lengths"]) <= max_length
         begin = 0

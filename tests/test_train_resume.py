@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -13,9 +14,9 @@ from transformers import TrainerCallback
 
 from steep.errors import ModelError
 from steep.models import new_model
-from steep.recipe import Architecture, Lora, Train
-from steep.train import checkpoints, sft, train_model
-from steep.train.stops import StopAtNaN
+from steep.recipe import AdaLora, Architecture, Lora, Train
+from steep.train import checkpoints, run, train_model
+from steep.train.stops import Stops
 
 TEXT = "the kettle sings when water is ready and nobody minded rain on a roof by the harbour wall all morning"
 WORDS = TEXT.split()
@@ -23,7 +24,11 @@ EXAMPLES = pa.table({"text": [" ".join(WORDS[begin % 15 : begin % 15 + 2 + begin
 METHODS = {
     "full": {"method": "full"},
     "lora": {"method": "lora", "lora": Lora(rank=4, dropout=0.2)},
+    "pissa": {"method": "lora", "lora": Lora(rank=4, init_lora_weights="pissa")},
+    "adalora": {"method": "adalora", "adalora": AdaLora(init_r=4, target_r=2, tinit=1, tfinal=2)},
+    "adaption-prompt": {"method": "adaption-prompt"},
     "muon": {"method": "full", "optim": "muon"},
+    "neftune": {"method": "full", "neftune_noise_alpha": 5.0},
 }
 
 
@@ -63,8 +68,8 @@ def train(monkeypatch, tokenizer):
         max_position_embeddings=64,
     )
 
-    def run(folder, *, method="full", at=None, **options):
-        make = sft._trainer
+    def trained(folder, *, method="full", at=None, **options):
+        make = run.make_trainer
         wanted = {"batch_size": 2, "max_steps": 12, "save_steps": 3, "learning_rate": 1e-2, "dtype": "float32"}
         with monkeypatch.context() as patch:
 
@@ -74,7 +79,7 @@ def train(monkeypatch, tokenizer):
                     trainer.add_callback(at)
                 return trainer
 
-            patch.setattr(sft, "_trainer", with_callback)
+            patch.setattr(run, "make_trainer", with_callback)
             train_model(
                 EXAMPLES,
                 Train(**{**wanted, **METHODS[method], **options}),
@@ -85,7 +90,7 @@ def train(monkeypatch, tokenizer):
             )
         return metrics(folder)
 
-    return run
+    return trained
 
 
 def metrics(folder):
@@ -95,7 +100,7 @@ def metrics(folder):
 def assert_same_course(found, expected):
     assert [row["step"] for row in found] == [row["step"] for row in expected] == [*range(1, len(expected) + 1)]
     for name in ("loss", "learning_rate", "grad_norm", "tokens", "epoch"):
-        assert [row[name] for row in found] == pytest.approx([row[name] for row in expected], rel=1e-6), name
+        assert [row[name] for row in found] == [row[name] for row in expected], name
     seconds = [row["seconds"] for row in found]
     assert seconds == sorted(seconds)
 
@@ -174,15 +179,20 @@ def test_a_loss_that_is_no_number_stops_training_and_says_what_to_lower(train, t
         train(tmp_path, learning_rate=1e20, warmup_ratio=0.0)
     assert "training diverged: " in str(error.value)
     assert " is nan at step 2; lower train.learning_rate (it is 1e+20)" in str(error.value)
+    (batch,) = tmp_path.glob("diverged-step-2.jsonl")
+    assert "The batch of this step is in " + str(batch) in str(error.value)
+    (row,) = [json.loads(line) for line in batch.read_text().splitlines()]
+    assert {"text", "input_ids", "labels"} == row.keys()
     assert [row["step"] for row in metrics(tmp_path)] == [1]
 
 
 @pytest.mark.parametrize("logs", [{"loss": 1.0, "grad_norm": float("inf")}, {"loss": float("nan"), "grad_norm": 1.0}])
-def test_training_stops_at_a_loss_or_gradient_that_is_no_number(logs):
-    state, args = type("State", (), {"global_step": 3}), type("Args", (), {"learning_rate": 0.1})
-    with pytest.raises(ModelError, match="at step 3"):
-        StopAtNaN().on_log(args, state, None, logs=logs)
-    StopAtNaN().on_log(args, state, None, logs={"loss": 1.0, "grad_norm": 2.0})
+def test_training_stops_at_a_loss_or_gradient_that_is_no_number(tmp_path, logs):
+    state = SimpleNamespace(global_step=3)
+    stops = Stops(SimpleNamespace(latest=[]), Train(learning_rate=0.1), SimpleNamespace(folder=tmp_path))
+    stops.on_log(None, state, None, logs={"loss": 1.0, "grad_norm": 2.0})
+    with pytest.raises(ModelError, match=r"at step 3; lower train.learning_rate \(it is 0.1\)"):
+        stops.on_log(None, state, None, logs=logs)
 
 
 def test_training_in_a_thread_does_without_the_signal(train, tmp_path):

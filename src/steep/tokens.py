@@ -8,7 +8,7 @@ otherwise merge across the border and the prompt's ids would differ between trai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from steep.records import IGNORE
@@ -27,6 +27,11 @@ class Encoded:
     input_ids: list[int]
     labels: list[int]
     dropped: int
+    document_id: str = ""
+
+    @property
+    def ends(self) -> bool:
+        return not self.dropped
 
     @property
     def trained(self) -> int:
@@ -43,7 +48,9 @@ def encode(
     """
     trained = text_ids([example.get("completion", example.get("text", "")) for example in examples], tokenizer)
     prompts = encode_prompts([example.get("prompt", "") for example in examples], tokenizer)
-    return [_join(prompt, ids, tokenizer, max_length) for prompt, ids in zip(prompts, trained, strict=True)]
+    names = [str(example.get("document_id", number)) for number, example in enumerate(examples)]
+    joined = [_join(prompt, ids, tokenizer, max_length) for prompt, ids in zip(prompts, trained, strict=True)]
+    return [replace(one, document_id=name) for one, name in zip(joined, names, strict=True)]
 
 
 def _join(prompt: list[int], ids: list[int], tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Encoded:
@@ -65,3 +72,35 @@ def text_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[l
         return []
     ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
     return ids
+
+
+# --- replaced by the data branch
+@dataclass(frozen=True, slots=True)
+class Fit:
+    max_length: int | None
+    overlength: str = "truncate"
+    truncation_side: str = "right"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    document_id: str
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+
+
+def encode_training(rows, tokenizer, fit):  # type: ignore
+    return encode(rows, tokenizer, fit.max_length)
+
+
+def encode_pairs(rows, tokenizer, fit):  # type: ignore
+    prompts = encode_prompts([row["prompt"] for row in rows], tokenizer)
+    eos = [tokenizer.eos_token_id]
+    answers = [
+        [[*ids, *eos] for ids in text_ids([row[side] for row in rows], tokenizer)] for side in ("chosen", "rejected")
+    ]
+    return [
+        Pair(str(row.get("document_id", number)), *three)
+        for number, (row, *three) in enumerate(zip(rows, prompts, *answers, strict=True))
+    ]

@@ -19,7 +19,7 @@ Keys = tuple[str | int, ...]
 
 METHOD, OBJECTIVE = ("train", "method"), ("train", "objective")
 QUANTIZATION, TEMPLATE = ("model", "quantization"), ("prepare", "template")
-BATCH = ("train", "batch_size")
+BATCH, ADDED = ("train", "batch_size"), ("model", "added_tokens")
 
 
 class Conflict(NamedTuple):
@@ -65,7 +65,7 @@ def _new_model(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(scratch, METHOD, "a new model needs `train.method: full`")
     if recipe.model.added_tokens:
         message = "a new model's tokenizer is learned from the text: leave out added_tokens"
-        yield Conflict(("model", "added_tokens"), scratch, message)
+        yield Conflict(ADDED, scratch, message)
     if recipe.prepare.max_length > new.max_position_embeddings:
         longest = ("prepare", "max_length")
         limit = f"model.from_scratch.max_position_embeddings ({new.max_position_embeddings})"
@@ -83,7 +83,7 @@ def _method(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(("train", "adalora", "target_r"), ("train", "adalora", "init_r"), message)
     if recipe.model.added_tokens and method not in ("full", "lora"):
         message = f"{method} trains no rows of the embedding: new tokens need `train.method` lora or full"
-        yield Conflict(("model", "added_tokens"), METHOD, message)
+        yield Conflict(ADDED, METHOD, message)
 
 
 def _quantization(recipe: Recipe) -> Iterator[Conflict]:
@@ -97,6 +97,12 @@ def _quantization(recipe: Recipe) -> Iterator[Conflict]:
     if start == "pissa" and quantization != "none":
         message = f"pissa takes its part out of the base weights, and {quantization} ones cannot be changed: take loftq"
         yield Conflict(init, QUANTIZATION, message if quantization == "nf4" else message.replace(": take loftq", ""))
+    for clash, key in ((train.lora.use_dora, ("train", "lora", "use_dora")), (recipe.model.added_tokens, ADDED)):
+        if start == "pissa" and clash:
+            yield Conflict(init, key, "pissa is saved as a plain LoRA of twice the rank, which has no place for this")
+    if start == "pissa" and (train.objective == "dpo" or train.objective in ROLLOUTS):
+        message = f"{train.objective} compares with the base model, from which pissa takes a part: take default"
+        yield Conflict(init, OBJECTIVE, message)
     if start == "loftq" and quantization != "nf4":
         yield Conflict(
             init, QUANTIZATION, "loftq makes up for what nf4 rounds away: it needs `model.quantization: nf4`"

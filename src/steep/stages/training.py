@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steep.base import loaded_commit
@@ -11,34 +12,68 @@ from steep.stages.stage import Stage, tokenizer_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from steep.train import More
+    from steep.train.rows import Examples
+
 
 def train(stage: Stage) -> None:
-    import pyarrow.parquet as pq
-
     from steep.train import train_model
 
     tokenizer = tokenizer_of(stage, stage.recipe.model.revision)
     model = _base_model(stage, tokenizer)
     commit = loaded_commit(stage.recipe.model, stage.folder)  # now: meanwhile another run may fetch a newer one
     result = train_model(
-        pq.read_table(stage.run.need("prepare") / "train.parquet"),
+        _examples(stage, "train"),
         stage.recipe.train,
         model=model,
         tokenizer=tokenizer,
         max_length=stage.recipe.prepare.max_length,
         folder=stage.work,
+        more=_more(stage, tokenizer),
     )
     stage.summarise(**asdict(result), base_revision=commit)
+
+
+def _examples(stage: Stage, side: str) -> Examples:
+    import pyarrow.parquet as pq
+
+    path: Path = stage.run.need("prepare") / f"{side}.parquet"
+    return path if stage.recipe.train.streaming else pq.read_table(path)
+
+
+def _more(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> More:
+    from steep.models import resolve
+    from steep.train import More
+
+    recipe = stage.recipe
+    return More(
+        validation=_examples(stage, "validation") if recipe.train.eval_steps else None,
+        overlength=recipe.prepare.overlength,
+        truncation_side=recipe.prepare.truncation_side,
+        home=stage.folder,
+        base=resolve(recipe.model.base, stage.folder),
+        new_tokens=tuple(tokenizer.convert_tokens_to_ids(recipe.model.added_tokens)),
+    )
 
 
 def _base_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """What training starts from. All weights trained: in float32, since small steps vanish in bfloat16's 8 bits."""
     import torch
 
-    from steep.models import load_model, new_model, resolve
+    from steep.models import fit_vocabulary, load_model, new_model, resolve
 
     model, options = stage.recipe.model, stage.recipe.train
     if model.from_scratch is not None:
         return new_model(model.from_scratch, tokenizer, options.seed)
-    dtype = torch.float32 if options.method == "full" else getattr(torch, options.dtype)
-    return load_model(resolve(model.base, stage.folder), dtype=dtype, revision=model.revision)
+    loaded = load_model(
+        resolve(model.base, stage.folder),
+        dtype=torch.float32 if options.method == "full" else getattr(torch, options.dtype),
+        revision=model.revision,
+        quantization=model.quantization,
+        double_quantization=model.double_quantization,
+        reward=options.objective == "reward",
+        on_host=options.sharded,
+    )
+    if model.added_tokens:
+        fit_vocabulary(loaded, tokenizer)
+    return loaded

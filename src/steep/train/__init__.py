@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from steep.train.sft import TrainResult, train_model
+from steep.train.run import More, TrainResult, train_model
 
-__all__ = ["TrainResult", "train_model"]
+__all__ = ["More", "TrainResult", "train_model"]

@@ -1,12 +1,14 @@
 """Checkpoints that can be trusted after a crash.
 
 transformers writes a checkpoint file by file into its final folder, so a kill in the middle leaves one that looks real.
-A marker written last tells the finished from the unfinished; unfinished ones are removed before training goes on.
+A marker written last tells the finished from the unfinished; unfinished ones are removed before training goes on. It is
+written only once what lies on the disk has been read again and equals what is in memory.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,28 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from steep.train.saving import check_written
+
 MARKER = "complete"
 
 
 class MarkComplete(TrainerCallback):  # type: ignore[misc]
-    """Marks each checkpoint once all of it is on disk."""
+    """Marks each checkpoint once all of it is on disk, and right."""
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER).touch()
+    def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            check_written(checkpoint, getattr(model, "module", model))
+            _flush(checkpoint)
+            (checkpoint / MARKER).touch()
+
+
+def _flush(folder: Path) -> None:
+    """To the disk itself: after a power cut the marker must not be there without what it marks."""
+    for path in folder.iterdir():
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def last_complete(folder: Path) -> Path | None:
@@ -50,4 +66,5 @@ def keep_metrics_until(metrics: Path, step: int) -> dict[str, Any]:
     partial = metrics.with_suffix(".partial")
     partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
     partial.replace(metrics)
-    return kept[-1] if kept else {"tokens": 0, "seconds": 0.0}
+    steps = [row for row in kept if "tokens" in row]
+    return steps[-1] if steps else {"tokens": 0, "seconds": 0.0}

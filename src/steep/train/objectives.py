@@ -1,0 +1,95 @@
+"""From `train.objective` to the trainer that pursues it: one row of a table each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steep.recipe import Train
+from steep.recipe.train import ROLLOUTS
+from steep.train.adapters import peft_config
+from steep.train.arguments import shared_arguments
+from steep.train.optimizers import MuonAdamW
+from steep.train.order import filled
+from steep.train.preference import PreferenceTrainer, RewardModelTrainer, dpo_config, reference, reward_config
+from steep.train.rewards import load_reward
+from steep.train.rollouts import GrpoTrainer, RlooTrainer, grpo_config, rloo_config
+from steep.train.supervised import LinearLossTrainer, sft_config
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a training has to go by beside its options and its rows."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+    folder: Path
+    """Of checkpoints and results."""
+    home: Path
+    """Where the paths of the recipe start."""
+    new_tokens: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    trainer: type[Any]
+    config: Callable[[dict[str, Any], Train, int], Any]
+    further: Callable[[Setting, Train], dict[str, Any]] = lambda setting, options: {}
+    """More arguments of the trainer."""
+
+
+def _reference(setting: Setting, options: Train) -> dict[str, Any]:
+    return {"ref_model": reference(setting.model, options)}
+
+
+def _rewards(setting: Setting, options: Train) -> dict[str, Any]:
+    return {"reward_funcs": [load_reward(name, setting.home) for name in options.rollouts.rewards]}
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "pretrain": Objective(LinearLossTrainer, sft_config),
+    "sft": Objective(LinearLossTrainer, sft_config),
+    "dpo": Objective(PreferenceTrainer, dpo_config, _reference),
+    "reward": Objective(RewardModelTrainer, reward_config),
+    "rloo": Objective(RlooTrainer, rloo_config, _rewards),
+    "grpo": Objective(GrpoTrainer, grpo_config, _rewards),
+}
+
+
+def make_trainer(rows: Dataset, validation: Dataset | None, options: Train, setting: Setting) -> Trainer:
+    """The trainer of an objective, its adapter in place, ready to train."""
+    from transformers import PrinterCallback
+
+    objective, model = OBJECTIVES[options.objective], setting.model
+    trainer = objective.trainer(
+        model=model,
+        args=objective.config(shared_arguments(options, setting.folder), options, setting.max_length),
+        train_dataset=rows,
+        eval_dataset=validation,
+        processing_class=setting.tokenizer,
+        peft_config=peft_config(options, model, setting.new_tokens),
+        **objective.further(setting, options),
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.order_seed = options.seed
+    if options.optim == "muon":
+        trainer.optimizer = MuonAdamW(model, options.learning_rate, options.weight_decay, options.adam_beta2)
+    if options.objective not in ROLLOUTS:
+        _fill(trainer, options, setting.tokenizer)
+    return trainer
+
+
+def _fill(trainer: Any, options: Train, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Round the packed rows up, so that each process has as many; of pairs, accelerate repeats some."""
+    rows, places = len(trainer.train_dataset), trainer.args.world_size
+    if places > 1 and options.objective in ("sft", "pretrain"):
+        multiple = places * trainer.args.per_device_train_batch_size
+        trainer.train_dataset = filled(trainer.train_dataset, multiple, tokenizer.pad_token_id)
+        trainer.filling = len(trainer.train_dataset) - rows

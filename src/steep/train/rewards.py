@@ -1,0 +1,104 @@
+"""What scores the answers of a model that is trained on its own: functions of the user's, and reward models."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from steep.errors import ModelError, UsageError
+from steep.paths import function_file
+from steep.tokens import encode
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Reward = Callable[..., list[float | None]]
+
+
+def load_reward(name: str, folder: Path) -> Reward:
+    """A function `module:name` beside the recipe or installed, or a reward model: a run's folder, a folder, a hub name.
+
+    Raises UsageError where it is none of these.
+    """
+    if ":" in name:
+        return _checked(_function(name, folder), name)
+    return RewardModel.load(name, folder)
+
+
+def _function(name: str, folder: Path) -> Callable[..., Any]:
+    module, _, attribute = name.partition(":")
+    if function_file(name, folder) and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"train.rollouts.rewards: cannot load {name}: {error}") from error
+    if not callable(found):
+        raise UsageError(f"train.rollouts.rewards: {name} is a {type(found).__name__}, not a function")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _checked(function: Callable[..., Any], name: str) -> Reward:
+    """With its mistakes explained: they come late, in the middle of a run."""
+
+    def reward(prompts: list[str], completions: list[str], **columns: Any) -> list[float | None]:
+        scores = function(prompts=prompts, completions=completions, **columns)
+        if not isinstance(scores, list) or len(scores) != len(completions):
+            got = f"{len(scores)}" if isinstance(scores, list) else type(scores).__name__
+            raise UsageError(f"{name} must return a list of {len(completions)} numbers, one for each answer; got {got}")
+        for score in scores:
+            if score is not None and not isinstance(score, int | float):
+                raise UsageError(f"{name} must return numbers; got {score!r}")
+        return scores
+
+    reward.__name__ = name.rpartition(":")[2]
+    return reward
+
+
+class RewardModel:
+    """Scores prompt and answer together, encoded as they were when it was trained."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+        self.model, self.tokenizer, self.__name__ = model.eval(), tokenizer, name
+        model.config.pad_token_id = tokenizer.pad_token_id  # the score is that of the last token before padding
+
+    @classmethod
+    def load(cls, name: str, folder: Path) -> RewardModel:
+        from steep.models import load_model, load_tokenizer, load_tuned, resolve
+
+        place = Path(resolve(name, folder))
+        if not (place / "run.json").exists():
+            return cls(load_model(str(place), dtype=_dtype(), reward=True), load_tokenizer(str(place)), place.name)
+        record = json.loads((place / "run.json").read_text("utf-8"))
+        if record["recipe"]["train"]["objective"] != "reward" or "train" not in record["stages"]:
+            raise UsageError(f"train.rollouts.rewards: {place} is no finished run with `train.objective: reward`")
+        base = resolve(record["recipe"]["model"]["base"], Path(record["folder"]))
+        trained = place / "train"
+        saved = trained / ("model" if (trained / "model").is_dir() else "adapter")
+        model = load_tuned(trained, base, dtype=_dtype(), reward=True)
+        return cls(model, load_tokenizer(str(saved)), place.name)
+
+    def __call__(self, prompts: list[str], completions: list[str], **columns: Any) -> list[float | None]:
+        rows = [{"prompt": prompt, "completion": said} for prompt, said in zip(prompts, completions, strict=True)]
+        encoded = encode(rows, self.tokenizer, self.model.config.max_position_embeddings)
+        ids = [torch.tensor(one.input_ids) for one in encoded]
+        padded = pad_sequence(ids, batch_first=True, padding_value=self.model.config.pad_token_id)
+        seen = pad_sequence([torch.ones_like(one) for one in ids], batch_first=True)
+        with torch.no_grad():
+            device = self.model.device
+            scores = self.model(input_ids=padded.to(device), attention_mask=seen.to(device)).logits[:, 0].float()
+        if not scores.isfinite().all():
+            raise ModelError(f"the reward model {self.__name__} gives scores that are no numbers")
+        return list(scores.tolist())
+
+
+def _dtype() -> torch.dtype:
+    return torch.bfloat16 if torch.cuda.is_available() else torch.float32

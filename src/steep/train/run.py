@@ -1,0 +1,198 @@
+"""The course of a training: what is checked, made, trained and saved, in this order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from steep.models import quantization_of
+from steep.recipe import Train
+from steep.speed.attention import use_packed_attention
+from steep.speed.loss import use_linear_loss
+from steep.tokens import Fit
+from steep.train import adalora, checkpoints
+from steep.train.adapters import start_adapter
+from steep.train.live import Live
+from steep.train.objectives import Setting, make_trainer
+from steep.train.parallel import is_main
+from steep.train.probe import probe
+from steep.train.quiet import quiet_libraries
+from steep.train.rows import Encoder, Examples
+from steep.train.safeguards import check_model
+from steep.train.saving import save, trainable_state
+from steep.train.stops import StopOnInterrupt, Stops
+from steep.train.writing import Writer, sample_prompts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What was done; speed counts every token of the rows, prompts included."""
+
+    method: str
+    objective: str
+    quantization: str
+    parameters: int
+    trainable_parameters: int
+    steps: int
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    final_loss: float
+    validation_loss: float | None
+    batch_size: int
+    gradient_accumulation_steps: int
+    device: str
+    devices: int
+    dtype: str
+    peak_memory_gib: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """What a training may be given beside examples, options and model."""
+
+    validation: Examples | None = None
+    overlength: str = "truncate"
+    truncation_side: str = "right"
+    home: Path = field(default_factory=Path)
+    """Where the paths of the recipe start."""
+    base: str = ""
+    """Name or folder of the base model."""
+    new_tokens: tuple[int, ...] = ()
+    """Ids of tokens that the base model does not have."""
+
+
+def train_model(
+    examples: Examples,
+    options: Train,
+    *,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    folder: Path,
+    more: More = More(),
+) -> TrainResult:
+    """Train ``model`` on ``examples``: a table or a Parquet file of the columns that the objective needs.
+
+    Leaves ``adapter/`` or ``model/``, ``metrics.jsonl``, ``summary.json`` and checkpoints in ``folder``. Where it holds
+    checkpoints of an interrupted run, training goes on from the last finished one. Raises ModelError where a safeguard
+    of `steep.train.safeguards` is broken, the loss is no number, or nothing was learned; KeyboardInterrupt after
+    Ctrl-C, once all is saved.
+    """
+    check_model(model, tokenizer, max_length)
+    resume = checkpoints.last_complete(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    before = checkpoints.keep_metrics_until(folder / "metrics.jsonl", checkpoints.step_of(resume))
+    limit = None if options.objective == "pretrain" else max_length
+    encoder = Encoder(tokenizer, options, Fit(limit, more.overlength, more.truncation_side))
+    rows = encoder.rows(examples, folder / "rows" / "train")
+    held = encoder.rows(more.validation, folder / "rows" / "validation") if more.validation is not None else None
+    setting = Setting(model, tokenizer, max_length, folder, more.home, list(more.new_tokens))
+    with quiet_libraries():
+        with _prepared(model, options):
+            trainer = make_trainer(rows, held, options, setting)
+            if options.method != "full":
+                start_adapter(trainer.model, options, more.base, folder)
+            begun = trainable_state(trainer.model)
+            if resume is None:
+                probe(trainer, options)
+            prompts = sample_prompts(examples if more.validation is None else more.validation)
+            _run(trainer, resume, before, [*_callbacks(trainer, options, setting, prompts)], setting)
+        save(trainer, options, setting, begun)
+    result = _result(trainer, options, folder)
+    if is_main():
+        (folder / "summary.json").write_text(json.dumps(asdict(result), indent=1))
+    return result
+
+
+@contextmanager
+def _prepared(model: PreTrainedModel, options: Train) -> Iterator[None]:
+    """Give the model steep's loss and attention for a while; afterwards it can generate, only its weights differ."""
+    forward, training = vars(model).get("forward"), model.training
+    attention, use_cache = model.config._attn_implementation, model.config.use_cache
+    if options.objective in ("sft", "pretrain"):
+        use_linear_loss(model)
+        if options.packing:
+            use_packed_attention(model)
+    if options.compile:
+        for layer in model.get_decoder().layers:
+            layer.compile()
+    try:
+        yield
+    finally:
+        vars(model).pop("forward", None)
+        if forward is not None:
+            model.forward = forward
+        model.set_attn_implementation(attention)
+        model.config.use_cache = use_cache
+        model.gradient_checkpointing_disable()
+        model.train(training)
+
+
+def _run(
+    trainer: Trainer, resume: Path | None, before: dict[str, Any], callbacks: list[TrainerCallback], setting: Setting
+) -> None:
+    trainer.begin_at(before["tokens"])
+    with Live(setting.folder / "metrics.jsonl", before) as live, StopOnInterrupt() as interrupt:
+        for callback in (callbacks[0], live, *callbacks[1:], interrupt):
+            trainer.add_callback(callback)
+        if resume and checkpoints.is_last(resume):  # from there, transformers would take one more step
+            trainer._load_from_checkpoint(str(resume))
+        else:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+
+
+def _callbacks(trainer: Trainer, options: Train, setting: Setting, prompts: list[str]) -> Iterator[TrainerCallback]:
+    yield Stops(trainer, options, setting)
+    if options.method == "adalora":
+        yield adalora.Ranks(options.adalora)
+    if options.early_stopping_patience:
+        from transformers import EarlyStoppingCallback
+
+        yield EarlyStoppingCallback(options.early_stopping_patience)
+    if options.sample_steps:
+        yield Writer(options.sample_steps, prompts, setting)
+    yield checkpoints.MarkComplete()
+
+
+def _result(trainer: Trainer, options: Train, folder: Path) -> TrainResult:
+    logged = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = [row for row in logged if "loss" in row]
+    measured = [row["eval_loss"] for row in logged if "eval_loss" in row]
+    parameters = list(trainer.model.parameters())
+    speeds = sorted(row["tokens_per_second"] for row in rows)
+    cuda = torch.cuda.is_available()
+    return TrainResult(
+        method=options.method,
+        objective=options.objective,
+        quantization=quantization_of(trainer.model),
+        parameters=sum(map(_size, parameters)),
+        trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+        steps=rows[-1]["step"],
+        tokens=rows[-1]["tokens"],
+        seconds=rows[-1]["seconds"],
+        tokens_per_second=speeds[len(speeds) // 2],
+        final_loss=rows[-1]["loss"],
+        validation_loss=(min(measured) if options.load_best_model_at_end else measured[-1]) if measured else None,
+        batch_size=trainer.args.per_device_train_batch_size,
+        gradient_accumulation_steps=trainer.args.gradient_accumulation_steps,
+        device=torch.cuda.get_device_name() if cuda else "cpu",
+        devices=trainer.args.world_size,
+        dtype=options.dtype,
+        peak_memory_gib=round(torch.cuda.max_memory_allocated() / 2**30, 2) if cuda else None,
+    )
+
+
+def _size(parameter: torch.nn.Parameter) -> int:
+    """Of a quantised weight, the numbers that its bytes stand for."""
+    shape = getattr(getattr(parameter, "quant_state", None), "shape", None)
+    return parameter.numel() if shape is None else int(torch.Size(shape).numel())

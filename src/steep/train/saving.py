@@ -1,0 +1,108 @@
+"""Weights on disk, read back and compared: an adapter that is empty, cut or unchanged is found when it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from steep.errors import ModelError
+from steep.recipe import Train
+from steep.train.adapters import save_adapter
+from steep.train.parallel import is_main
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+    from steep.train.objectives import Setting
+
+
+def save(trainer: Trainer, options: Train, setting: Setting, begun: dict[str, float]) -> None:
+    """Leave ``model/`` or ``adapter/`` with the tokenizer; ``begun`` is the `trainable_state` before training.
+
+    Raises ModelError where nothing was learned, or what is on the disk is not what was trained.
+    """
+    if trainable_state(trainer.model) == begun:
+        raise ModelError(
+            "the trained weights are what they were before training: nothing was learned. "
+            "Raise train.learning_rate, or look at the gradients in metrics.jsonl"
+        )
+    into = setting.folder / ("model" if options.method == "full" else "adapter")
+    if options.method == "full":
+        trainer.save_model(str(into))
+    elif is_main():
+        save_adapter(trainer.model, options, setting.folder, into)
+    if is_main():
+        check_written(into, trainer.model, converted=options.lora.init_lora_weights == "pissa")
+        setting.tokenizer.save_pretrained(into)
+
+
+def trainable_state(model: Any) -> dict[str, float]:
+    """A number for each trained tensor that changes when it does."""
+    state = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            whole = parameter.detach().float()
+            state[name] = float(whole.sum() + whole.square().sum())
+    return state
+
+
+def check_written(folder: Path, model: Any, *, converted: bool = False) -> None:
+    """Compare the weights in a folder with those in memory, tensor by tensor.
+
+    ``converted``: they were written in another form, so that only their being there and being numbers is looked at.
+    Raises ModelError for a missing, empty or different tensor.
+    """
+    from safetensors import safe_open
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder} holds no weights: they were not written; is the disk full?")
+    expected = {} if converted else _expected(folder, model)
+    found = 0
+    for path in files:
+        with safe_open(path, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118
+                found += 1
+                _compare(path, name, tensors.get_tensor(name), expected.get(name))
+    if not found:
+        raise ModelError(f"{folder} holds weights without a single tensor: nothing was saved")
+    if missing := set(expected) - set(_names(files)):
+        raise ModelError(f"{folder} lacks {len(missing)} of {len(expected)} tensors, such as {min(missing)}")
+
+
+def _names(files: list[Path]) -> Iterator[str]:
+    from safetensors import safe_open
+
+    for path in files:
+        with safe_open(path, framework="pt") as tensors:
+            yield from tensors.keys()
+
+
+def _expected(folder: Path, model: Any) -> dict[str, Tensor]:
+    """What must be in the files, by the names there. Nothing for a model that several devices share."""
+    from torch.distributed.tensor import DTensor
+
+    if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        return {}
+    if not (folder / "adapter_config.json").exists():
+        return _distinct(model)
+    from peft import get_peft_model_state_dict
+
+    state: dict[str, Tensor] = get_peft_model_state_dict(model)
+    return state
+
+
+def _distinct(model: Any) -> dict[str, Tensor]:
+    """Tied tensors are written once, under one of their names."""
+    return dict(model.named_parameters())
+
+
+def _compare(path: Path, name: str, written: Tensor, expected: Tensor | None) -> None:
+    if written.is_floating_point() and not written.isfinite().all():
+        raise ModelError(f"{path}: {name} holds values that are no numbers")
+    if expected is not None and not torch.equal(written, expected.detach().to(written.device, written.dtype)):
+        raise ModelError(f"{path}: {name} is not what was trained: it was damaged while it was written")

@@ -1,0 +1,48 @@
+"""What every trainer does the same way, whatever its objective: order, counts, resuming."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steep.train import adalora
+from steep.train.order import Shuffled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.data import Sampler
+
+
+class Steps:
+    """To be inherited before one of TRL's trainers. ``filling``: rows at the end of the data that are not trained."""
+
+    filling = 0
+    order_seed = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.latest: list[dict[str, Any]] = []
+        super().__init__(*args, **kwargs)
+
+    def begin_at(self, tokens: int) -> None:
+        """Go on counting where an earlier part of the run ended."""
+        self._total_train_tokens = tokens
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return Shuffled(len(self.train_dataset) - self.filling, self.filling, self.order_seed)  # type: ignore[attr-defined]
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """Keeps the batches of the step at work: where its loss is no number they are saved."""
+        if len(self.latest) >= self.args.gradient_accumulation_steps:  # type: ignore[attr-defined]
+            self.latest = []
+        self.latest.append(inputs)
+        loss: Tensor = super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        return loss
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if (Path(resume_from_checkpoint) / adalora.STATE).exists():
+            adalora.load(self.model, Path(resume_from_checkpoint))  # type: ignore[attr-defined]
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: TRL's knows neither the data nor the scores of a run."""

@@ -1,0 +1,75 @@
+"""What the model writes while it is trained: a few prompts, answered every so many steps, for the eye and on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback
+
+from steep.generation import generate
+from steep.terminal import console, harmless
+from steep.tokens import encode_prompts
+from steep.train.parallel import is_main
+from steep.train.rows import batches
+
+if TYPE_CHECKING:
+    from steep.train.objectives import Setting
+    from steep.train.rows import Examples
+
+PROMPTS = 3
+LONGEST = 64
+EXCERPT = 120
+BEGINNING = 8
+"""Words of a text that has no prompt of its own."""
+
+
+def sample_prompts(examples: Examples) -> list[str]:
+    """The prompts of the first examples, or how their texts begin."""
+    first = next(iter(batches(examples)), None)
+    rows = [] if first is None else first.slice(0, PROMPTS).to_pylist()
+    return [row["prompt"] if "prompt" in row else " ".join(row["text"].split()[:BEGINNING]) for row in rows]
+
+
+class Writer(TrainerCallback):  # type: ignore[misc]
+    """Answers greedily, so that the same weights write the same."""
+
+    def __init__(self, every: int, prompts: Sequence[str], setting: Setting) -> None:
+        self.every, self.prompts, self.setting = every, prompts, setting
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if state.global_step % self.every == 0 and is_main():
+            plain = getattr(model, "module", model)
+            with _at_rest(plain):
+                ids = encode_prompts(self.prompts, self.setting.tokenizer)
+                answers = sorted(
+                    generate(plain, self.setting.tokenizer, ids, max_new_tokens=LONGEST), key=lambda one: one.index
+                )
+            self._tell(state.global_step, [answer.text for answer in answers])
+
+    def _tell(self, step: int, answers: Sequence[str]) -> None:
+        out = console(error=True)
+        with (self.setting.folder / "samples.jsonl").open("a", encoding="utf-8") as file:
+            for prompt, answer in zip(self.prompts, answers, strict=True):
+                row = {"step": step, "prompt": prompt, "completion": answer}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                said = harmless(" ".join(f"{prompt[-EXCERPT:]} → {answer[:EXCERPT]}".split()))
+                out.print(f"step {step}: {said}", markup=False)
+
+
+@contextmanager
+def _at_rest(model: Any) -> Iterator[None]:
+    """As for generation: with plain attention and a cache, and no random number used up."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    attention, cache, training = base.config._attn_implementation, base.config.use_cache, model.training
+    devices = [base.device] if base.device.type == "cuda" else []
+    base.set_attn_implementation("sdpa")
+    base.config.use_cache = True
+    with torch.random.fork_rng(devices):
+        yield
+    base.set_attn_implementation(attention)
+    base.config.use_cache = cache
+    model.train(training)
