@@ -56,7 +56,7 @@ def first_step(monkeypatch, tokenizer, tmp_path):
             train_model(
                 examples, Train(**wanted), model=model, tokenizer=tokenizer, max_length=max_length, folder=folder
             )
-        return json.loads((folder / "metrics.jsonl").read_text())["loss"], gradients.found
+        return json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])["loss"], gradients.found
 
     return stepped
 
@@ -175,7 +175,7 @@ def test_packing_more_texts_than_one_batch_of_the_packer_loses_no_token(tokenize
 def test_a_batch_in_which_a_text_leaves_one_token_alone_has_no_loss_and_no_nan(first_step, tiny_model, tokenizer):
     text = next(text for text in TEXTS if len(encode([{"text": text}], tokenizer, None)[0].input_ids) > 9)
     length = len(encode([{"text": text}], tokenizer, None)[0].input_ids)
-    examples, options = pa.table({"text": [text]}), {"objective": "pretrain", "batch_size": 1}
+    examples, options = pa.table({"text": [text]}), {"objective": "pretrain", "batch_size": 1, "max_steps": 2}
     losses = {first_step(copy.deepcopy(tiny_model), examples, length - 1, seed=seed, **options)[0] for seed in range(3)}
     assert min(losses) == 0.0
     assert max(losses) > 5.0
