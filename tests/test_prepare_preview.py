@@ -9,7 +9,7 @@ import pytest
 
 from steep.prepare.preview import preview, read_pieces
 from steep.records import example_schema
-from steep.tokens import encode
+from steep.tokens import Fit, encode
 
 ROW = {
     "prompt": "The kettle\n",
@@ -32,8 +32,8 @@ def pieces(tokenizer):
 def page(tokenizer, tmp_path):
     def write(rows: list[dict], max_length: int = 64, count: int = 3) -> str:
         path = tmp_path / "preview" / "examples.html"
-        examples = pa.Table.from_pylist(rows, schema=example_schema(completion=True))
-        preview(examples, tokenizer, max_length=max_length, count=count, html=path)
+        examples = pa.Table.from_pylist(rows, schema=example_schema("completion"))
+        preview(examples, tokenizer, fit=Fit(max_length), count=count, html=path)
         return path.read_text(encoding="utf-8")
 
     return write
