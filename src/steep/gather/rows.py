@@ -177,12 +177,11 @@ def row_documents(rows: Rows, columns: ColumnsSource, origin: Origin, report: Re
 
 
 def _with_texts(rows: Rows, columns: ColumnsSource) -> Rows:
-    """A conversation's text is what its turns say, where no column has one and the recipe names none."""
+    """A conversation's text is what its turns say, where no column has one and the recipe names no other."""
+    named = columns.text != ColumnsSource.model_fields["text"].default
     for where, row in rows:
-        if columns.text in row or "text" in columns.model_fields_set or not (said := spoken(row.get("messages"))):
-            yield where, row
-        else:
-            yield where, {**row, columns.text: said}
+        said = None if named or columns.text in row else spoken(row.get("messages"))
+        yield where, {**row, columns.text: said} if said else row
 
 
 def _no_text(row: Row, column: str) -> str | None:
