@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ROLES = ("system", "user", "assistant")
 Messages = list[dict[str, str]]
 
+FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
+"""Takes the place of today's date, which some templates ask for: ids would be others every day. Meta's own default."""
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -153,7 +155,7 @@ def _render(
     try:
         rendered, spans = render_jinja_template(
             [messages],
-            chat_template=template,
+            chat_template=FIXED_DATE + template,
             return_assistant_tokens_mask=mask,
             add_generation_prompt=add_generation_prompt,
             **tokenizer.special_tokens_map,
