@@ -136,10 +136,10 @@ def test_objectives_with_rewards_take_the_usual_prompts(prepare):
     assert prepare(PAIRS, "grpo", template="alpaca").train == prepare(PAIRS, template="alpaca").train
 
 
-@pytest.mark.parametrize(("objective", "template"), [("dpo", "alpaca"), ("sft", "chat")])
-def test_canaries_are_refused_where_nothing_would_measure_them(prepare, objective, template):
+@pytest.mark.parametrize(("documents", "objective", "template"), [(PAIRS, "dpo", "alpaca"), (TALKS, "sft", "chat")])
+def test_canaries_are_refused_where_nothing_would_measure_them(prepare, documents, objective, template):
     with pytest.raises(UsageError, match=r"prepare\.canaries: .* measured in texts and completions"):
-        prepare([*PAIRS, *TALKS], objective, template=template, canaries={})
+        prepare(documents, objective, template=template, canaries={})
 
 
 def test_summaries_with_those_of_other_dialogues_are_pairs(prepare, steep_data):
@@ -220,11 +220,15 @@ def _turns(row: dict) -> list[dict[str, str]]:
     turns = [{"role": "user", "content": row["claim"]}]
     for step in row["trajectory"].split("\n\n"):
         thought, mark, seen = step.partition("\nObservation")
-        turns += [{"role": "assistant", "content": thought}, {"role": "user", "content": mark.strip() + seen}]
+        turns.append({"role": "assistant", "content": thought})
+        turns += [{"role": "user", "content": mark.strip() + seen}] if mark else []
     return turns
 
 
 # ------------------------------------------------------------------------------------------------- length, validation
+
+
+LOSSES = ["truncated", "dropped", "split", "dropped_tokens"]
 
 
 def test_each_policy_for_long_examples_is_counted(prepare):
@@ -236,17 +240,16 @@ def test_each_policy_for_long_examples_is_counted(prepare):
         policy: prepare([*short, *long], template="alpaca", max_length=160, overlength=policy).summary
         for policy in ("truncate", "drop", "split")
     }
-    lost = {policy: {name: sum(found[side][name] for side in ("train", "test")) for name in _NAMES} for policy, found
-            in counts.items()}  # fmt: skip
-    assert {policy: [found[name] for name in _NAMES[:3]] for policy, found in lost.items()} == {
+    lost = {
+        policy: {name: sum(found[side][name] for side in ("train", "test")) for name in LOSSES}
+        for policy, found in counts.items()
+    }
+    assert {policy: [found[name] for name in LOSSES[:3]] for policy, found in lost.items()} == {
         "truncate": [6, 0, 0],
         "drop": [0, 6, 0],
         "split": [0, 0, 6],
     }
     assert lost["drop"]["dropped_tokens"] > lost["truncate"]["dropped_tokens"] > lost["split"]["dropped_tokens"] == 0
-
-
-_NAMES = ["truncated", "dropped", "split", "dropped_tokens"]
 
 
 def test_validation_examples_are_in_neither_other_side_and_counted(prepare):

@@ -112,7 +112,7 @@ def test_every_turn_of_a_conversation_is_trained_or_masked(page):
         {"role": role, "content": text}
         for role, text in zip(["user", "assistant"] * 2, ["Who?", "Me.", "Why?", "So."], strict=True)
     ]
-    html = page([{**ROW, "messages": talk}], form="messages")
+    html = page([{**ROW, "messages": talk}], 100, form="messages")
     kinds = re.findall(r'<span class="(\w+)[^"]*" title="[^"]*">([^<]*)', html)
     trained = "".join(text for kind, text in kinds if kind == "trained")
     assert trained == "Me.↵\n&lt;/s&gt;So.↵\n&lt;/s&gt;"
@@ -126,6 +126,6 @@ def test_the_parts_of_a_split_example_are_all_shown(page):
 
 
 def test_a_long_example_is_shown_cut_on_the_side_that_training_cuts(page):
-    text = re.sub("<[^>]+>", "", page([{**ROW, "completion": "x"}], 8, "truncate", "left"))
-    assert "x&lt;/s&gt;" in text
+    text = re.sub("<[^>]+>", "", page([{**ROW, "completion": "x"}], 5, "truncate", "left"))
+    assert "kettle↵\nx&lt;/s&gt;" in text
     assert "The·kettle" not in text
