@@ -61,8 +61,8 @@ class More:
     """What a training may be given beside examples, options and model."""
 
     validation: Examples | None = None
-    overlength: str = "truncate"
-    truncation_side: str = "right"
+    fit: Fit | None = None
+    """What becomes of examples that are too long; by default they are cut to ``max_length``."""
     home: Path = field(default_factory=Path)
     """Where the paths of the recipe start."""
     base: str = ""
@@ -92,8 +92,7 @@ def train_model(
     resume = checkpoints.last_complete(folder)
     folder.mkdir(parents=True, exist_ok=True)
     before = checkpoints.keep_metrics_until(folder / "metrics.jsonl", checkpoints.step_of(resume))
-    limit = None if options.objective == "pretrain" else max_length
-    encoder = Encoder(tokenizer, options, Fit(limit, more.overlength, more.truncation_side))
+    encoder = Encoder(tokenizer, options, more.fit or Fit(None if options.objective == "pretrain" else max_length))
     rows = encoder.rows(examples, folder / "rows" / "train")
     held = encoder.rows(more.validation, folder / "rows" / "validation") if more.validation is not None else None
     setting = Setting(model, tokenizer, max_length, folder, more.home, list(more.new_tokens))

@@ -21,6 +21,7 @@ class LinearLossTrainer(Steps, SFTTrainer):  # type: ignore[misc]
     """Tokens are counted over all processes, and from the start of the run."""
 
     tokens = 0
+    control: Any
 
     def begin_at(self, tokens: int) -> None:
         self.tokens = tokens
