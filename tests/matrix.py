@@ -95,9 +95,9 @@ def run(name: str, folder: Path):
 
 
 def logits(model) -> torch.Tensor:
-    ids = torch.tensor(encode_prompts(["The kettle sings"], load_tokenizer(str(TINY))))
+    ids = torch.tensor(encode_prompts(["The kettle sings"], load_tokenizer(str(TINY))), device=model.device)
     with torch.no_grad():
-        return model.eval()(input_ids=ids).logits
+        return model.eval()(input_ids=ids).logits.cpu()
 
 
 def untrained(name: str) -> torch.Tensor:
