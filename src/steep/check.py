@@ -209,7 +209,7 @@ def _memory(recipe: Recipe, shape: Shape | None, machine: Machine) -> Iterator[R
         yield Row("memory", "train", "not known: it is computed from the model's config.json")
         return
     length, cuda = recipe.prepare.max_length, machine.cuda
-    yield Row("memory", "train", _fits(sizes.training_memory(shape, recipe.train, length, cuda=cuda), machine))
+    yield Row("memory", "train", _fits(sizes.training_memory(shape, recipe, cuda=cuda), machine))
     evaluation = sizes.evaluation_memory(shape, recipe.train, recipe.evaluate, length, cuda=cuda, memory=machine.memory)
     yield Row("memory", "evaluate", _fits(evaluation, machine))
 

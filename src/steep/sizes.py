@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from steep.recipe import Train
+    from steep.recipe import Recipe, Train
     from steep.recipe.evaluate import EvaluateStep
 
 KNOWN = ("llama", "mistral")
@@ -130,7 +130,7 @@ class Memory:
         return float(sum(astuple(self)))
 
 
-def training_memory(shape: Shape, train: Train, max_length: int, *, cuda: bool) -> Memory:
+def training_memory(shape: Shape, recipe: Recipe, *, cuda: bool) -> Memory:
     """What the train stage needs with full rows.
 
     Weights, gradients and AdamW's two moments as in ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1):
@@ -139,6 +139,7 @@ def training_memory(shape: Shape, train: Train, max_length: int, *, cuda: bool) 
     one layer whose gradients are computed. Logits: `steep.speed.loss` holds
     a limited number, twice in float32, and from then on the gradient of the output layer where that is trained.
     """
+    train, max_length = recipe.train, recipe.prepare.max_length
     trained, full = trainable_parameters(shape, train), train.method == "full"
     mixed = train.dtype == "bfloat16" and (cuda or full)
     frozen = 0 if full else shape.parameters * (2 if train.dtype == "bfloat16" else 4)
