@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from steep.base import find_base, stored_parameters
-from steep.check import Machine, plan, print_plan, stage_states, this_machine
+from steep.check import plan, print_plan, stage_states
 from steep.config import read_recipe
 from steep.errors import ModelError, RecipeError
+from steep.machine import Machine, this_machine
 from steep.models import TINY
 from steep.preflight import examine
 from steep.recipe import Lora, Model, Train
