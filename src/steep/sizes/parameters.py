@@ -27,10 +27,10 @@ def trainable_parameters(shape: Shape, train: Train, added_tokens: int = 0) -> i
 
 
 def _adapter(train: Train, linear: Linear) -> int:
-    """LoRA's two matrices, and DoRA's lengths; AdaLoRA's also hold a singular value for each rank, and the rank."""
+    """LoRA's two matrices, and DoRA's lengths; AdaLoRA has a singular value for each rank as well."""
     both = rank(train) * (linear.inputs + linear.outputs)
     if train.method == "adalora":
-        return both + rank(train) + 1
+        return both + rank(train)
     return both + (linear.outputs if train.lora.use_dora else 0)
 
 

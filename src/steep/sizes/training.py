@@ -110,13 +110,14 @@ def _reference(shape: Shape, recipe: Recipe) -> float:
 
 
 def _copies(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
-    """In bfloat16, of every trained matrix that is held in float32."""
+    """In bfloat16, of every trained matrix that is held in float32; AdaLoRA's arithmetic keeps three of each."""
     train = recipe.train
     if not Arithmetic.of(recipe, cuda=cuda).autocast or train.sharded:
         return 0
     if train.method == "full":
         return 2 * shape.layer_matrices
-    return 2 * trainable_parameters(shape, train) if adapter_size(recipe) == 4 else 0
+    times = 3 if train.method == "adalora" else 1
+    return 2 * times * trainable_parameters(shape, train) if adapter_size(recipe) == 4 else 0
 
 
 def _cache(shape: Shape, recipe: Recipe) -> float:
