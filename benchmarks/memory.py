@@ -24,16 +24,17 @@ import tempfile
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import torch
-from torch import nn
-from transformers import AutoConfig, BitsAndBytesConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
-
-from steep.models import train_tokenizer
+from steep.machine import this_machine
 from steep.recipe import Recipe
 from steep.sizes import Shape, training_memory
+
+if TYPE_CHECKING:  # imported by the process that measures alone: the other would hold memory of the same GPU
+    import pyarrow as pa
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 GIB = 2**30
 LLAMA = {"model_type": "llama", "vocab_size": 128256, "num_key_value_heads": 8, "max_position_embeddings": 131072}
@@ -130,6 +131,9 @@ QUICK = (
 
 def random_model(setting: Setting, device: torch.device) -> PreTrainedModel:
     """With weights drawn where they are used: float32 where all are trained, bfloat16 otherwise."""
+    import torch
+    from transformers import AutoConfig, LlamaForCausalLM
+
     dtype = torch.float32 if setting.train.get("method") == "full" else torch.bfloat16
     config = AutoConfig.for_model(**setting.config, dtype=dtype)
     with torch.device("meta"):
@@ -147,6 +151,8 @@ def random_model(setting: Setting, device: torch.device) -> PreTrainedModel:
 
 
 def _quantizer(name: str) -> Any:
+    import torch
+    from transformers import BitsAndBytesConfig
     from transformers.quantizers import AutoHfQuantizer
 
     if name == "none":
@@ -157,6 +163,8 @@ def _quantizer(name: str) -> Any:
 
 
 def _materialise(model: PreTrainedModel, dtype: torch.dtype, device: torch.device) -> None:
+    import torch
+
     torch.manual_seed(0)
     for module in model.modules():
         for name, old in list(module.named_parameters(recurse=False)):
@@ -167,6 +175,7 @@ def _materialise(model: PreTrainedModel, dtype: torch.dtype, device: torch.devic
 
 def _parameter(module: nn.Module, values: torch.Tensor, *, trained: bool) -> nn.Parameter:
     import bitsandbytes as bnb
+    import torch
 
     if isinstance(module, bnb.nn.Linear4bit):
         old = module.weight
@@ -176,7 +185,7 @@ def _parameter(module: nn.Module, values: torch.Tensor, *, trained: bool) -> nn.
     if isinstance(module, bnb.nn.Linear8bitLt):
         rounded, scales, _ = bnb.functional.int8_vectorwise_quant(values.to(torch.float16))
         return bnb.nn.Int8Params(rounded, requires_grad=False, has_fp16_weights=False, CB=rounded, SCB=scales)
-    return nn.Parameter(values, requires_grad=trained)
+    return torch.nn.Parameter(values, requires_grad=trained)
 
 
 # ------------------------------------------------------------------------------------------------------------ its data
@@ -184,6 +193,10 @@ def _parameter(module: nn.Module, values: torch.Tensor, *, trained: bool) -> nn.
 
 def tokenizer_and_rows(setting: Setting) -> tuple[PreTrainedTokenizerBase, pa.Table]:
     """Texts of random words, all cut at the length of a row, so that no row has room left."""
+    import pyarrow as pa
+
+    from steep.models import train_tokenizer
+
     draw = random.Random(0)
     words = ["".join(draw.choices(LETTERS, k=draw.randint(2, 8))) for _ in range(2000)]
     tokenizer = train_tokenizer([" ".join(words)] * 3, vocab_size=1000, model_max_length=setting.length)
@@ -201,6 +214,8 @@ def tokenizer_and_rows(setting: Setting) -> tuple[PreTrainedTokenizerBase, pa.Ta
 
 def measure(setting: Setting) -> dict[str, Any]:
     """Train in this process."""
+    import torch
+
     from steep.train import train_model
 
     cuda = torch.cuda.is_available()
@@ -218,6 +233,8 @@ def measure(setting: Setting) -> dict[str, Any]:
 
 
 def _peak(cuda: bool) -> dict[str, float]:
+    import torch
+
     if not cuda:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         return {"allocated_gib": used / GIB, "reserved_gib": used / GIB, "used_gib": used / GIB}
@@ -275,11 +292,13 @@ def heading() -> None:
     print(f"{'GiB':38}{''.join(f'{name:>10}' for name in names)}{'ratio':>8}{'tokens/s':>12}")
 
 
-def machine() -> dict[str, Any]:
+def machine(quick: bool) -> dict[str, Any]:
     packages = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
+    found = this_machine()
+    cuda = found.cuda and not quick
     return {
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
-        "cuda": torch.cuda.is_available(),
+        "device": found.name if cuda else "cpu",
+        "cuda": cuda,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
     }
 
@@ -318,7 +337,7 @@ def main() -> None:
 
 
 def run(settings: list[Setting], options: argparse.Namespace) -> None:
-    content: dict[str, Any] = {**machine(), "rows": []}
+    content: dict[str, Any] = {**machine(options.quick), "rows": []}
     heading()
     for setting in settings:
         measurement = measured(setting, options.seconds, options.quick)

@@ -160,6 +160,9 @@ CASES = {
     "adalora": recipe(method="adalora"),
     "adaption prompt": recipe(method="adaption-prompt", adaption_prompt={"adapter_layers": 2}),
     "nf4": recipe("nf4"),
+    "nf4 of two layers": recipe("nf4", lora={"target_modules": ["q_proj", "down_proj"]}),
+    "int8": recipe("int8"),
+    "int8 of two layers": recipe("int8", lora={"target_modules": ["q_proj", "down_proj"]}),
 }
 
 

@@ -39,9 +39,9 @@ def rank(train: Train) -> int:
     return train.adalora.init_r if train.method == "adalora" else train.lora.rank
 
 
-def adapted_linears(shape: Shape, train: Train) -> list[Linear]:
+def adapted_linears(shape: Shape, train: Train) -> tuple[Linear, ...]:
     """The linear layers of the whole model that get an adapter."""
-    return [] if train.adapter is None else list(adapted(shape, train.adapter.target_modules))
+    return () if train.adapter is None else adapted(shape, train.adapter.target_modules)
 
 
 def prompted_layers(shape: Shape, train: Train) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, NamedTuple
 
 KNOWN = ("llama", "mistral")
@@ -73,13 +74,20 @@ class Shape:
         return embeddings + self.layer_matrices + (2 * self.num_hidden_layers + 1) * self.hidden_size
 
 
-def adapted(shape: Shape, targets: str | Sequence[str]) -> Iterator[Linear]:
+def adapted(shape: Shape, targets: str | Sequence[str]) -> tuple[Linear, ...]:
     """The linear layers that get an adapter, by PEFT's rule: a target is a name or the end of one, after a dot."""
-    names = [targets] if isinstance(targets, str) else targets
-    for index in range(shape.num_hidden_layers):
-        for linear in shape.linears:
-            full = f".model.layers.{index}.{linear.name}"
-            if targets == "all-linear" or any(full.endswith(f".{name}") for name in names):
-                yield linear
+    return _adapted(shape, targets if isinstance(targets, str) else tuple(targets))
+
+
+@cache
+def _adapted(shape: Shape, targets: str | tuple[str, ...]) -> tuple[Linear, ...]:
+    names = (targets,) if isinstance(targets, str) else targets
+    found = [
+        linear
+        for index in range(shape.num_hidden_layers)
+        for linear in shape.linears
+        if targets == "all-linear" or any(f".model.layers.{index}.{linear.name}".endswith(f".{name}") for name in names)
+    ]
     if "lm_head" in names:
-        yield Linear("lm_head", "head", shape.hidden_size, shape.vocab_size)
+        found.append(Linear("lm_head", "head", shape.hidden_size, shape.vocab_size))
+    return tuple(found)
