@@ -70,11 +70,18 @@ def test_what_is_proposed_fits_and_keeps_the_rows_of_a_step(memory, method):
     assert again.train.rows_per_step == 16
 
 
+def test_full_training_stays_full_where_cheaper_changes_suffice_together():
+    words = proposal(recipe(method="full", batch_size=8), LLAMA_3_8B, gpu(139))
+    assert words is not None
+    assert len(words) > 1
+    assert not any(word.startswith(("model.", "train.method")) for word in words)
+
+
 def test_shorter_rows_are_the_last_resort():
     options = recipe(max_length=65536, batch_size=1)
     words = proposal(options, LLAMA_3_8B, gpu(12))
     assert words is not None
-    assert words[-1].startswith("prepare.max_length=") or "prepare.max_length" in " ".join(words)
+    assert "prepare.max_length" in " ".join(words)
     assert "train.gradient_checkpointing=true" in words
 
 

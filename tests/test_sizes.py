@@ -235,6 +235,16 @@ def test_a_reference_model_is_a_copy_only_where_there_is_no_adapter_to_switch_of
         assert dpo.weights - sft.weights == copies * 4 * shape.parameters
 
 
+def test_answers_that_the_model_writes_hold_keys_and_values_of_prompt_and_answer():
+    shape = Shape.of(LLAMA_2_7B)
+    rollouts = {"rewards": ["module:function"], "num_generations": 4, "max_completion_length": 64}
+    options = recipe(
+        prepare={"template": "alpaca", "max_length": 128}, train={"objective": "grpo", "rollouts": rollouts}
+    )
+    *_, writing, _ = moments(shape, options, cuda=True)
+    assert writing.activations == 8 * (128 + 64) * 2 * 32 * 4096 * 2  # rows, tokens, keys and values, layers, width
+
+
 def test_fsdp_shares_out_what_ddp_holds_on_every_device():
     shape, common = Shape.of(LLAMA_2_7B), {"method": "full", "batch_size": 1}
     alone, shared, copied = (

@@ -52,7 +52,7 @@ def proposal(recipe: Recipe, shape: Shape, machine: Machine) -> list[str] | None
     """Overrides, `key=value`, with which the training fits; None where nothing of what is tried suffices.
 
     Tried in the order of what they cost: computing activations again, smaller batches of the same step, an optimizer of
-    8 bits, quantised weights; one of them before two, and shorter rows only with all of them.
+    8 bits, quantised weights, shorter rows; each only where all before it together do not suffice.
     """
     for changes in (*_combinations(recipe), *_shorter(recipe)):
         changed = _changed(recipe, changes)
@@ -65,10 +65,12 @@ def proposal(recipe: Recipe, shape: Shape, machine: Machine) -> list[str] | None
 
 
 def _combinations(recipe: Recipe) -> Iterator[Changes]:
+    """What costs more only after everything that costs less; of those, one change before two."""
     single = _single(recipe)
-    for count in range(1, len(single) + 1):
-        for chosen in combinations(single, count):
-            yield {key: value for changes in chosen for key, value in changes.items()}
+    for costliest, last in enumerate(single):
+        for count in range(costliest + 1):
+            for others in combinations(single[:costliest], count):
+                yield {key: value for changes in (*others, last) for key, value in changes.items()}
 
 
 def _single(recipe: Recipe) -> list[Changes]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from steep.sizes.activations import Arithmetic, backward_activations, dora_bytes, kept_activations
+from steep.sizes.answers import answer_bytes
 from steep.sizes.memory import Memory
 from steep.sizes.optimizers import optimizer_bytes, step_bytes
 from steep.sizes.parameters import adapter_size, base_bytes, trainable_parameters
@@ -34,14 +35,15 @@ def training_memory(shape: Shape, recipe: Recipe, *, cuda: bool) -> Memory:
 
 
 def moments(shape: Shape, recipe: Recipe, *, cuda: bool) -> Iterator[Memory]:
-    """Of a step after the first: loss, begin and end of the backward pass, step of the optimizer.
+    """Of a step after the first: loss, begin and end of the backward pass, answers where the model writes them, and the
+    step of the optimizer.
 
     Weights, gradients and moments are those of ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1), with
     trained weights in float32 and, while they are used, the bfloat16 copies that autocast makes of them.
     """
     states, copies = _states(shape, recipe), _copies(shape, recipe, cuda=cuda)
     holes, tokens = HOLES["cuda" if cuda else "cpu"], tokens_at_a_time(recipe)
-    kept = holes * tokens * kept_activations(shape, recipe, cuda=cuda) + _cache(shape, recipe)
+    kept = holes * tokens * kept_activations(shape, recipe, cuda=cuda)
     layer = holes * tokens * backward_activations(shape, recipe, cuda=cuda) + _one_matrix(shape, recipe)
     early = states.gradients if recipe.train.gradient_accumulation_steps > 1 else 0
     head = early + _head_gradient(shape, recipe)
@@ -51,6 +53,8 @@ def moments(shape: Shape, recipe: Recipe, *, cuda: bool) -> Iterator[Memory]:
     yield replace(states, weights=later, gradients=head, activations=kept + layer)
     last = _embedding_gradient(shape, recipe)
     yield replace(states, activations=(kept / shape.num_hidden_layers + layer), gradients=states.gradients + last)
+    if recipe.train.objective in ROLLED:
+        yield _answers(shape, recipe, states)
     yield replace(states, gradients=states.gradients + _step(shape, recipe))
 
 
@@ -120,14 +124,13 @@ def _copies(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
     return 2 * times * trainable_parameters(shape, train) if adapter_size(recipe) == 4 else 0
 
 
-def _cache(shape: Shape, recipe: Recipe) -> float:
-    """Keys and values of answers in the making, before the loss, are less than what a backward pass needs; a prompt's
-    tokens are kept with each of its answers."""
-    if recipe.train.objective not in ROLLED:
-        return 0
+def _answers(shape: Shape, recipe: Recipe, states: Memory) -> Memory:
+    """While answers are written: keys and values of all their tokens, and the logits of the next, as they are and in
+    float32 to sample from."""
     size = 2 if recipe.train.dtype == "bfloat16" else 4
-    held = 2 * shape.num_hidden_layers * shape.linears[1].outputs * size * tokens_at_a_time(recipe)
-    return held if recipe.train.gradient_checkpointing else 0
+    token, row = answer_bytes(shape.num_hidden_layers, shape.linears[1].outputs, shape.vocab_size, size)
+    logits = recipe.train.rows_at_a_time * (row + 8 * shape.vocab_size)
+    return replace(states, activations=token * tokens_at_a_time(recipe), logits=logits)
 
 
 def _loss(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
