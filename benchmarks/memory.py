@@ -319,7 +319,7 @@ def again(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="settings that contain one of these words; by default all")
-    parser.add_argument("--json", type=Path, help="where to write the rows, after each of them")
+    parser.add_argument("--json", type=Path, help="where to write the rows, after each; those of other settings stay")
     parser.add_argument("--quick", action="store_true", help="small shapes on a CPU")
     parser.add_argument("--seconds", type=float, default=240, help="limit of one setting")
     parser.add_argument("--again", type=Path, help="a file of results that gets new estimates")
@@ -337,7 +337,7 @@ def main() -> None:
 
 
 def run(settings: list[Setting], options: argparse.Namespace) -> None:
-    content: dict[str, Any] = {**machine(options.quick), "rows": []}
+    content = kept(options.json, machine(options.quick), {setting.name for setting in settings})
     heading()
     for setting in settings:
         measurement = measured(setting, options.seconds, options.quick)
@@ -345,6 +345,13 @@ def run(settings: list[Setting], options: argparse.Namespace) -> None:
         show(content["rows"][-1])
         if options.json:
             options.json.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
+def kept(path: Path | None, found: dict[str, Any], anew: set[str]) -> dict[str, Any]:
+    """What the file holds of this machine beside the settings that are measured anew: all take longer than one call."""
+    before = json.loads(path.read_text("utf-8")) if path and path.exists() else {}
+    same = all(before.get(name) == value for name, value in found.items())
+    return {**found, "rows": [row for row in before["rows"] if row["setting"] not in anew] if same else []}
 
 
 if __name__ == "__main__":

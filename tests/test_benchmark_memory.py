@@ -41,6 +41,15 @@ def test_a_quantised_model_made_of_random_weights_is_trained_and_measured(result
     assert row["used_gib"] > 0.1
 
 
+def test_a_setting_that_cannot_be_measured_says_why_and_others_stay(results, tmp_path):
+    more = tmp_path / "memory.json"
+    more.write_text(results.read_text("utf-8"), "utf-8")
+    run("--quick", "int8", "--seconds", "0.1", "--json", more)
+    first, second = json.loads(more.read_text("utf-8"))["rows"]
+    assert "error" not in first
+    assert second["error"] == "not done after 0 s"
+
+
 def test_old_measurements_get_new_estimates(results, tmp_path):
     content = json.loads(results.read_text("utf-8"))
     content["rows"][0]["estimate_gib"] = content["rows"][0]["ratio"] = 99
