@@ -135,7 +135,7 @@ def _base(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> Base:
     except ModelError as error:
         mistakes.append((("model", "base"), str(error)))
         return Base(recipe.recipe.model.base, "", {}, None)
-    mistakes += [*_too_long(recipe.recipe, base), *_no_targets(recipe.recipe, base)]
+    mistakes += [*_too_long(recipe.recipe, base), *_no_targets(recipe.recipe, base), *_no_layers(recipe.recipe, base)]
     return base
 
 
@@ -146,12 +146,20 @@ def _too_long(recipe: Recipe, base: Base) -> Iterator[tuple[Keys, str]]:
 
 
 def _no_targets(recipe: Recipe, base: Base) -> Iterator[tuple[Keys, str]]:
-    targets, keys = recipe.train.lora.target_modules, ("train", "lora", "target_modules")
-    if recipe.train.method != "lora" or targets == "all-linear":
+    adapter, keys = recipe.train.adapter, ("train", recipe.train.method, "target_modules")
+    if adapter is None or adapter.target_modules == "all-linear":
         return
+    targets = adapter.target_modules
     for name in [targets] if isinstance(targets, str) else targets:
         if name == "lm_head":
             yield keys, "lm_head gets no adapter: the loss is computed from its weights without it; leave it out"
         elif base.shape is not None and not any(sizes.adapted(base.shape, [name])):
             known = ", ".join(linear.name.rpartition(".")[2] for linear in base.shape.linears)
             yield keys, f"the model has no linear layer {name!r}; it has {known}"
+
+
+def _no_layers(recipe: Recipe, base: Base) -> Iterator[tuple[Keys, str]]:
+    layers = recipe.train.adaption_prompt.adapter_layers
+    if recipe.train.method == "adaption-prompt" and layers and base.shape and layers > base.shape.num_hidden_layers:
+        said = f"{layers} is more than the model's {base.shape.num_hidden_layers} layers: lower it"
+        yield ("train", "adaption_prompt", "adapter_layers"), said
