@@ -77,7 +77,7 @@ def load(name):
 
 def run(name: str, folder: Path):
     """Train one; returns its result and what the model in memory then says."""
-    method, quantization, objective, more = CASES[name]
+    method, _, objective, more = CASES[name]
     tokenizer = load_tokenizer(str(TINY))
     torch.manual_seed(0)
     model = load_model(str(TINY), **load(name))

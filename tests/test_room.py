@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from steep.room import fits, fitting_batch, proposal, with_batch
 from steep.machine import Machine
 from steep.recipe import Recipe
+from steep.room import fits, fitting_batch, proposal, with_batch
 from steep.sizes import Shape, training_memory
 
 GIB = 2**30

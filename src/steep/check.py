@@ -15,12 +15,12 @@ from typing import Any
 from steep import sizes
 from steep.base import Base
 from steep.config import RecipeFile
-from steep.room import fits, fitted, proposal
 from steep.machine import Machine, this_machine
 from steep.pipeline import fingerprints
 from steep.preflight import examine
 from steep.recipe import Recipe, Train
 from steep.recipe.gather import SourceSection, WebSource
+from steep.room import fits, fitted, proposal
 from steep.runs import STAGES, Run
 from steep.sizes import PAGED, Memory, Shape, Work, trainable_parameters
 
