@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from steep.recipe import Recipe
 
 HOLES = {"cpu": 1.4, "cuda": 1.03}
-"""What the allocator takes for activations beside their size: on a CPU peaks of tiny were 1.2 (full) to 1.45 (LoRA); for
-a GPU it is assumed until ``benchmarks/memory.py`` has told."""
+"""What the allocator takes for activations beside their size: on a CPU peaks of tiny were 1.2 (full) to 1.45
+(LoRA); for a GPU it is assumed until ``benchmarks/memory.py`` has told."""
 TRAINED_LOGITS = {"cpu": 2**24, "cuda": 2**28}
 """As in `steep.speed.loss`, which cannot be imported without torch."""
 ENTRIES = 32768
