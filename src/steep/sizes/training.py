@@ -1,7 +1,8 @@
 """What training takes at its largest moment.
 
-Not all parts are at their largest at the same time, so four moments are compared: the loss at the end of the forward
-pass, the begin and the end of the backward pass, and the optimizer's step. What `torch.compile` saves is not counted.
+Not all parts are at their largest at the same time, so some moments are compared: the loss at the end of the forward
+pass and the layer before it, the begin and the end of the backward pass, and the optimizer's step. What `torch.compile`
+saves is not counted.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from steep.recipe import Recipe
 
 HOLES = {"cpu": 1.4, "cuda": 1.03}
-"""What the allocator takes for activations beside their size: on a CPU peaks of tiny were 1.2 (full) to 1.45 (LoRA)."""
+"""What the allocator takes for activations beside their size: on a CPU peaks of tiny were 1.2 (full) to 1.45
+(LoRA); for a GPU it is assumed until ``benchmarks/memory.py`` has told."""
 TRAINED_LOGITS = {"cpu": 2**24, "cuda": 2**28}
 """As in `steep.speed.loss`, which cannot be imported without torch."""
 ENTRIES = 32768
@@ -35,8 +37,8 @@ def training_memory(shape: Shape, recipe: Recipe, *, cuda: bool) -> Memory:
 
 
 def moments(shape: Shape, recipe: Recipe, *, cuda: bool) -> Iterator[Memory]:
-    """Of a step after the first: loss, begin and end of the backward pass, answers where the model writes them, and the
-    step of the optimizer.
+    """Of a step after the first: loss, last layer, begin and end of the backward pass, answers where the model writes
+    them, and the step of the optimizer.
 
     Weights, gradients and moments are those of ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1), with
     trained weights in float32 and, while they are used, the bfloat16 copies that autocast makes of them.
@@ -50,6 +52,7 @@ def moments(shape: Shape, recipe: Recipe, *, cuda: bool) -> Iterator[Memory]:
     cast = states.weights + copies
     later = states.weights + (copies / shape.num_hidden_layers if recipe.train.gradient_checkpointing else copies)
     yield replace(states, weights=cast, gradients=early, activations=kept, logits=_loss(shape, recipe, cuda=cuda))
+    yield replace(states, weights=cast, gradients=early, activations=kept + dora_bytes(shape, recipe))
     yield replace(states, weights=later, gradients=head, activations=kept + layer)
     last = _embedding_gradient(shape, recipe)
     yield replace(states, activations=(kept / shape.num_hidden_layers + layer), gradients=states.gradients + last)
@@ -59,9 +62,11 @@ def moments(shape: Shape, recipe: Recipe, *, cuda: bool) -> Iterator[Memory]:
 
 
 def _one_matrix(shape: Shape, recipe: Recipe) -> float:
-    """What the largest matrix needs, whatever the batch: DoRA's columns, or quantised weights in bfloat16."""
+    """What a backward pass needs for the largest matrix, whatever the batch: quantised weights in bfloat16, and DoRA's
+    columns where the forward pass is done again."""
     largest = max(one.inputs * one.outputs for one in shape.linears)
-    return dora_bytes(shape, recipe) + (2 * largest if recipe.model.quantization != "none" else 0)
+    columns = dora_bytes(shape, recipe) if recipe.train.gradient_checkpointing else 0
+    return columns + (2 * largest if recipe.model.quantization != "none" else 0)
 
 
 def tokens_at_a_time(recipe: Recipe) -> int:
