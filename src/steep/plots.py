@@ -145,6 +145,32 @@ MARKERS = "oD"
 ROW_HEIGHT = 22
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """``x`` is a number, or a text that is one of few; ``whole``: a full mark, else a hollow one."""
+
+    x: float | str
+    y: float
+    whole: bool
+
+
+def scatter(chart: Chart, points: Sequence[Point], *, xlabel: str, ylabel: str, log: bool = False) -> str:
+    """Points; ``log``: the numbers below on a logarithmic axis."""
+    with _axes(chart) as (axes, figure):
+        if log:
+            axes.set_xscale("log")
+        else:
+            axes.margins(x=0.06)
+        for whole, colour, face in ((False, MUTED, PAPER), (True, ACCENT, ACCENT)):  # the full ones in front
+            shown = [point for point in points if point.whole == whole]
+            x, y = [point.x for point in shown], [point.y for point in shown]
+            axes.plot(x, y, "o", color=colour, markerfacecolor=face, markeredgewidth=1.4, markersize=6)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}".replace("-", "−"))
+        return _svg(figure, chart)
+
+
 def forest(chart: Chart, labels: Sequence[str], series: Sequence[Sequence[Mark | None]], *, xlabel: str) -> str:
     """A row for each label, in it a mark of each series, the first as a circle and the second as a diamond. What is
     better lies to the right of zero.
