@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NESTED = "methods"
 """Where `steep compare-methods` leaves runs, inside of a run's folder."""
+HEAD = ("run", "verdict", "measure", "method", "training", "finished", "stages")
 IN_A_PIPE = 240
 """Columns where there is no terminal to fit into: a line for each run, for grep."""
 STYLES = {"better": "green", "worse": "red"}
@@ -172,11 +173,13 @@ def _sweep(folder: Path) -> Sweep:
 
 
 def print_listing(listing: Listing, runs: Path, console: Console) -> None:
+    if not console.is_terminal:
+        console.width = IN_A_PIPE
     whole = [one for one in listing.runs if one.damaged is None]
     if not listing.runs:
         console.print(f"No runs in {runs}: steep run RECIPE makes one.", markup=False)
     if whole:
-        console.print(_table(whole), width=None if console.is_terminal else IN_A_PIPE)
+        console.print(_table(whole))
     for one in listing.sweeps:
         console.print(harmless(_sweep_line(one)), markup=False)
     for broken in listing.runs:
@@ -238,4 +241,6 @@ def _sweep_line(one: Sweep) -> str:
     count = f"{one.folder}: a sweep of {one.trials:,} trial{'' if one.trials == 1 else 's'}"
     if one.damaged:
         return f"{count}; {one.damaged}"
-    return f"{count}, without results yet" if one.metric is None else f"{count}, best {one.metric} {one.best or '–'}"
+    if one.metric is None:
+        return f"{count}, without results yet"
+    return f"{count}, best {one.metric} {'–' if one.best is None else f'{one.best:.5g}'}"

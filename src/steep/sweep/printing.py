@@ -25,7 +25,7 @@ def trial_line(console: Console) -> Told:
             console.print(escape(f"  trial {number:<3} {harmless(about)} …"), end="\r" if console.is_terminal else "\n")
             return
         said = "" if result is None else f"{result:.5g} "
-        out = f"{said}{'' if event == 'finished' else event} {why}".strip()
+        out = f"{said}{'' if event == 'finished' else event} {more}".strip()
         console.print(f"{MARKS[event]} trial {number:<3} {escape(harmless(f'{about}: {out}'))}")
 
     return told
