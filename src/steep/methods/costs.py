@@ -13,7 +13,7 @@ from steep.report.wording import count, duration
 from steep.runs import Run
 from steep.scores import Scores, read_scores
 
-HEAD = ("learning rate", "trained", "tokens", "time", "tokens/s", "peak memory", "on disk")
+HEAD = ("rate", "trained", "time", "tokens/s", "memory", "on disk")
 WEIGHTS = ("adapter", "model")
 
 
@@ -36,7 +36,6 @@ class Cost:
         return [
             f"{self.learning_rate:.4g}",
             count(self.trainable_parameters),
-            count(self.tokens),
             duration(self.seconds),
             count(self.tokens_per_second),
             memory,

@@ -52,7 +52,8 @@ def _differences(found: Comparison | None) -> dict[str, object]:
 def _table(methods: Sequence[Method]) -> Table:
     from rich.table import Table
 
-    table = Table("method", *HEAD, "against its base", box=None, padding=(0, 2, 0, 0))
+    table = Table("method", *HEAD, "verdict", box=None, padding=(0, 2, 0, 0))
+    table.columns[0].no_wrap = True
     for column in table.columns[1:-1]:
         column.justify = "right"
     for one in methods:
