@@ -149,7 +149,7 @@ def test_a_method_that_the_recipe_does_not_allow_is_skipped_with_the_reason(
     small_recipe: Path, tmp_path: Path, done: list[str]
 ) -> None:
     result = compare(small_recipe, tmp_path, "lora,adalora", "train.optim=muon", "train.method=full")
-    assert "lora: skipped: muon trains whole matrices: it needs `train.method: full`" in result.output
+    assert "lora: skipped: train.optim: muon trains whole matrices: it needs `train.method: full`" in result.output
     assert done == []
     assert "No page: fewer than two methods were trained." in result.output
 

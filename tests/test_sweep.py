@@ -22,6 +22,7 @@ from steep.config import read_recipe
 from steep.errors import SteepError, UsageError
 from steep.runs import Run
 from steep.sweep import Result, sweep, trials
+from steep.sweep.gpus import gpu_of
 from steep.variants import Child, Variant
 
 TRAINER = """
@@ -220,7 +221,7 @@ def test_a_metric_that_training_does_not_write_is_told(recipe: Path) -> None:
 
 def test_trials_at_the_same_time_share_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    assert [trials._gpu(place)["CUDA_VISIBLE_DEVICES"] for place in range(3)] == ["4", "6", "4"]
+    assert [gpu_of(place)["CUDA_VISIBLE_DEVICES"] for place in range(3)] == ["4", "6", "4"]
 
 
 def test_several_trials_at_the_same_time_come_to_the_same_number(recipe: Path) -> None:

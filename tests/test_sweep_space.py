@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from steep.errors import RecipeError, UsageError
-from steep.sweep.space import Choice, Range, as_overrides, read_space
+from steep.sweep.space import Choice, Range, as_overrides
+from steep.sweep.words import read_space
 
 
 @pytest.fixture

@@ -458,7 +458,8 @@ def list_(
     runs: Runs = Path("runs"),
 ) -> None:
     """List the runs with verdict, method, base model and training, newest first."""
-    from steep.listing import list_runs, print_listing
+    from steep.listing import list_runs
+    from steep.listing.printing import print_listing
     from steep.terminal import console
 
     found = list_runs(runs)

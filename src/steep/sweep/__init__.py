@@ -20,10 +20,12 @@ from steep.runs import Run, hold
 from steep.sweep import study as studies
 from steep.sweep.best import write_best
 from steep.sweep.goal import LOSS, goal_of
+from steep.sweep.outcomes import importances, outcomes_of
 from steep.sweep.record import check_same
 from steep.sweep.results import Result, write_results
-from steep.sweep.space import as_overrides, read_space
+from steep.sweep.space import as_overrides
 from steep.sweep.trials import Search, Told, work_through
+from steep.sweep.words import read_space
 from steep.variants import prepared
 
 if TYPE_CHECKING:
@@ -76,8 +78,8 @@ def _lined_up(search: Search, study: Study, trials: int) -> int:
 
 
 def _result(name: str, search: Search, study: Study) -> Result:
-    outcomes = studies.outcomes(study, search.space)
-    result = Result(name, search.folder, search.space, search.goal, outcomes, studies.importances(study))
+    outcomes = outcomes_of(study, search.space)
+    result = Result(name, search.folder, search.space, search.goal, outcomes, importances(study))
     write_results(result)
     if result.best is None:
         raise SteepError(f"{result.sentence} See {search.folder / 'results.html'}")

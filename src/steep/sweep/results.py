@@ -14,8 +14,8 @@ from steep.plots import Chart, Point, scatter
 from steep.report.wording import environment
 from steep.runs import write_atomically
 from steep.sweep.goal import Goal
+from steep.sweep.outcomes import Outcome
 from steep.sweep.space import Dimension, Range, Space, written
-from steep.sweep.study import Outcome
 
 VALUE_DIGITS = 5
 

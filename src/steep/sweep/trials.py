@@ -7,19 +7,19 @@ on what it has measured, not on when that was read, so that a sweep on one place
 from __future__ import annotations
 
 import math
-import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steep.errors import INTERRUPTED, SteepError
+from steep.errors import INTERRUPTED, RunError, SteepError
 from steep.runs import Run, hold
 from steep.sweep import study as studies
 from steep.sweep.goal import Goal, measurements
+from steep.sweep.gpus import gpu_of
 from steep.sweep.space import Space, Values, as_overrides
 from steep.variants import Child, Variant, share, start
 
@@ -84,37 +84,21 @@ def _next(search: Search, study: Study, waiting: list[Trial], trials: int) -> Tr
     if waiting:
         return waiting.pop(0)
     if studies.waiting(study) or studies.counted(study) < trials:
-        return studies.ask(study, search.seed)
+        return study.ask()
     return None
 
 
 def _begin(search: Search, trial: Trial, place: int, jobs: int, told: Told) -> Work:
-    values = studies.values_of(trial, search.space)
+    values = studies.values_of(trial, search.space, search.seed)
     words = [*search.space.overrides, *as_overrides(values), f"name={trial_name(trial.number)}"]
     variant = Variant(search.path, words, search.folder)
     told(trial.number, "running", values, None, "")
-    child = start(variant, share(search.base, variant), until="train", environ=_gpu(place) if jobs > 1 else {})
+    child = start(variant, share(search.base, variant), until="train", environ=gpu_of(place) if jobs > 1 else {})
     return Work(trial, values, child, place)
 
 
 def _free(running: Sequence[Work], jobs: int) -> int:
     return next(place for place in range(jobs) if place not in {work.place for work in running})
-
-
-def _gpu(place: int) -> dict[str, str]:
-    """Trials at the same time share the GPUs in turn."""
-    gpus = visible_gpus()
-    return {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {}
-
-
-def visible_gpus() -> list[str]:
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name for name in named.split(",") if name]
-    program = shutil.which("nvidia-smi")
-    if not program:
-        return []
-    query = [program, "--query-gpu=index", "--format=csv,noheader"]
-    return subprocess.run(query, capture_output=True, text=True, check=False).stdout.split()
 
 
 # ---------------------------------------------------------------------------------------------------- how it comes out
@@ -186,7 +170,7 @@ def _fail(study: Study, work: Work, why: str, told: Told) -> None:
 def _tidy(run: Run) -> None:
     """Checkpoints are for going on, and there is nothing to go on with. Waits until the trial's last process is gone,
     and the GPU's memory with it."""
-    with hold(run):
+    with suppress(RunError), hold(run):  # one that takes its time to end keeps them
         for folder in (run.partial("train"), run.stage("train")):
             for checkpoint in folder.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint, ignore_errors=True)
