@@ -1,7 +1,7 @@
 """`steep sweep`: trains a recipe with other values of some keys and says which did best on validation examples.
 
 Each trial is a run of its own in ``runs/<name>/sweep/`` that shares what was gathered, cleaned and prepared. The first
-measurements decide which trials are worth going on with (ASHA), so that 20 trials take the time of about 8 whole ones.
+measurements decide which trials are worth going on with (ASHA), so that most take a fraction of a whole training's time.
 The price: a trial that starts slowly and would have ended well is stopped.
 """
 
