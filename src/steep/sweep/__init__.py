@@ -1,8 +1,8 @@
 """`steep sweep`: trains a recipe with other values of some keys and says which did best on validation examples.
 
 Each trial is a run of its own in ``runs/<name>/sweep/`` that shares what was gathered, cleaned and prepared. The first
-measurements decide which trials are worth going on with (ASHA), so that most take a fraction of a whole training's time.
-The price: a trial that starts slowly and would have ended well is stopped.
+measurements decide which trials are worth going on with (ASHA), so that most of them are short. The price: a trial that
+starts slowly and would have ended well is stopped.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def sweep(
     examine(recipe)
     folder = runs / recipe.recipe.name / "sweep"
     with hold(Run(folder)):
-        study = studies.open_study(folder, goal, first=recipe.recipe.train.eval_steps or 1)
         check_same(folder, recipe, space, goal)
+        study = studies.open_study(folder, goal, first=recipe.recipe.train.eval_steps or 1)
         base = prepared(path, space.overrides, runs, note)
         search = Search(path, space, goal, base, folder, recipe.recipe.train.seed)
         work_through(search, study, trials=_lined_up(search, study, trials), jobs=jobs, told=told)
