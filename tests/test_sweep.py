@@ -15,9 +15,11 @@ from subprocess import STDOUT, Popen
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("optuna")
 
+from steep.cli import app
 from steep.config import read_recipe
 from steep.errors import SteepError, UsageError
 from steep.runs import Run
@@ -241,3 +243,22 @@ def test_the_page_loads_nothing_and_shows_every_key(recipe: Path, monkeypatch: p
     assert not re.search(r"<script|<link rel=.stylesheet|(src|href)=.https?:", page)
     assert page.count("<svg") == 3
     assert "pruned at step 10" in page
+
+
+def test_the_terminal_shows_each_trial_and_a_table_with_the_best_first(recipe: Path) -> None:
+    words = [*BASE, RATE, "--trials", "4", "--runs", str(recipe.parent / "runs")]
+    told = CliRunner().invoke(app, ["sweep", str(recipe), *words], catch_exceptions=False).output
+    result = search(recipe, count=4)
+    assert result.best
+    assert re.search(rf"✓ trial {result.best.number} +learning_rate [\d.e-]+: [\d.]+\n", told)
+    assert re.search(rf"\ntrial +learning_rate +eval_loss *\n{result.best.number} ", told)
+    assert re.search(r"\ntrial[^\n]*(\n\d[^\n]*)*\n\d[^\n]*pruned at step \d+", told)
+    assert f"Best recipe: steep run {recipe.with_name('small.best.yaml')}" in told
+
+
+def test_a_combination_that_was_tried_is_not_tried_again(recipe: Path) -> None:
+    words = ("train.learning_rate=0.001,0.01", "train.lora.rank=7,8")
+    begun: list[int] = []
+    search(recipe, *words, count=4)
+    search(recipe, *words, count=20, told=lambda number, *_: begun.append(number))
+    assert begun == []
