@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-import threading
-import time
 from pathlib import Path
 
 from steep.advice import explain
+from steep.children import end_with_parent
 from steep.errors import INTERRUPTED
 from steep.runs import Run
 from steep.stages import run_stage
@@ -18,7 +16,7 @@ from steep.stages import run_stage
 def main() -> None:
     folder, name, parent = sys.argv[1:]
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # the parent reads it, whatever the terminal's
-    _end_with_parent(int(parent))
+    end_with_parent(int(parent))
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # held back by the parent until here
         run_stage(Run(Path(folder)), name)
@@ -30,17 +28,6 @@ def main() -> None:
             raise
         print(message)  # noqa: T201
         sys.exit(1)
-
-
-def _end_with_parent(parent: int) -> None:
-    """End when the parent is gone, so that a killed run leaves no stage behind that still writes."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":
