@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 def train(stage: Stage) -> None:
     from steep.train import train_model
 
+    from steep.train.parallel import is_main, join
+
+    join(stage.recipe.train)
     tokenizer = tokenizer_of(stage, stage.recipe.model.revision)
     model = _base_model(stage, tokenizer)
     commit = loaded_commit(stage.recipe.model, stage.folder)  # now: meanwhile another run may fetch a newer one
@@ -31,7 +34,8 @@ def train(stage: Stage) -> None:
         folder=stage.work,
         more=_more(stage, tokenizer),
     )
-    stage.summarise(**asdict(result), base_revision=commit)
+    if is_main():
+        stage.summarise(**asdict(result), base_revision=commit)
 
 
 def _examples(stage: Stage, side: str) -> Examples:

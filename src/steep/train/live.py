@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,7 +39,8 @@ class Live(TrainerCallback):  # type: ignore[misc]
         self.bar.close()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        self.update = self.bar.enter_context(progress("train", total=state.max_steps))
+        shown = progress("train", total=state.max_steps) if is_main() else nullcontext(lambda *args, **kwargs: None)
+        self.update = self.bar.enter_context(shown)
         self.update(state.global_step)
         self.flops, self.peak = flops_per_token(model), peak_flops() * args.world_size
         self.last = time.perf_counter()

@@ -16,6 +16,7 @@ from steep.train.order import filled
 from steep.train.preference import PreferenceTrainer, RewardModelTrainer, dpo_config, reference, reward_config
 from steep.train.rewards import load_reward
 from steep.train.rollouts import GrpoTrainer, RlooTrainer, grpo_config, rloo_config
+from steep.train.sharding import use_sharding
 from steep.train.supervised import LinearLossTrainer, sft_config
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def make_trainer(rows: Dataset, validation: Dataset | None, options: Train, sett
         **objective.further(setting, options),
     )
     trainer.remove_callback(PrinterCallback)
+    if options.sharded:
+        use_sharding(trainer)
     trainer.order_seed = options.seed
     if options.optim == "muon":
         trainer.optimizer = MuonAdamW(model, options.learning_rate, options.weight_decay, options.adam_beta2)
