@@ -35,8 +35,10 @@ def parallel_arguments(options: Train) -> dict[str, Any]:
         return {}
     if not options.sharded:
         return {"ddp_find_unused_parameters": False, "ddp_broadcast_buffers": False}
-    # FSDP's own checkpointing does not gather a layer's weights a third time
+    # FSDP's own checkpointing does not gather a layer's weights a third time; gradients that waited for the last batch
+    # of a step would be whole ones, for which no process has room
     return {
+        "accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}},
         "fsdp": True,
         "fsdp_config": {**FSDP, "activation_checkpointing": options.gradient_checkpointing},
         "gradient_checkpointing": False,

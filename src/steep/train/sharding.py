@@ -26,7 +26,7 @@ OPTIMIZER = "optimizer.pt"
 
 
 def use_sharding(trainer: Trainer) -> None:
-    """Sums in float32, and FSDP also between processes on a CPU, for which accelerate takes it to be none."""
+    """FSDP also between processes on a CPU, where accelerate leaves it out; gradients summed in float32."""
     from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
