@@ -7,7 +7,7 @@ python benchmarks/parallel.py --quick      # two processes on a CPU, a small mod
 The models have the shapes of Llama 3 8B and Llama 3.2 1B and random weights, which are written once to --folder (18 GB)
 and read from there as any model is. The texts are words drawn with a seed, in full rows of 2,048 tokens. A step has
 the same rows on any number of GPUs: fewer of them accumulate more batches. So the losses of a method must agree, and
-its speeds are of the same work. Each setting is a training of `steep.train` under torchrun, with a limit of its time.
+its speeds are of the same work. Each setting is a training of `steep.train` in processes of its own, with a limit of time.
 Nothing is saved: speed is the median step's from the fourth on.
 """
 
@@ -111,7 +111,7 @@ def measured(name: str, count: int, gpus: int, options: argparse.Namespace) -> d
     """What a setting's processes left, or why they left nothing."""
     begin, folder = time.perf_counter(), options.folder / f"{name}-{count}"
     shutil.rmtree(folder, ignore_errors=True)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count, "--max-restarts", 0]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count] if count > 1 else []
     work = [__file__, "--work", name, count, gpus, "--folder", options.folder, *(["--quick"] if options.quick else [])]
     words = started([sys.executable, *launcher, *work], options, f"{name}-{count}.log")
     found = {"name": name, "gpus": count, "seconds": round(time.perf_counter() - begin, 1)}

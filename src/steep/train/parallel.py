@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from steep.errors import UsageError
 from steep.recipe import Train
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
 
 T = TypeVar("T")
 
@@ -43,6 +46,13 @@ def parallel_arguments(options: Train) -> dict[str, Any]:
         "fsdp_config": {**FSDP, "activation_checkpointing": options.gradient_checkpointing},
         "gradient_checkpointing": False,
     }
+
+
+def for_one_device(arguments: TrainingArguments) -> TrainingArguments:
+    """A process trains on one GPU, however many it sees: transformers would give each a copy of the model in turn."""
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
 
 
 def is_main() -> bool:
