@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steep.base import loaded_commit
+from steep.runs import is_main
 from steep.stages.stage import Stage, tokenizer_of
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
 def train(stage: Stage) -> None:
     from steep.train import train_model
-
-    from steep.train.parallel import is_main, join
+    from steep.train.parallel import join
 
     join(stage.recipe.train)
     tokenizer = tokenizer_of(stage, stage.recipe.model.revision)

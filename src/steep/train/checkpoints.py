@@ -32,6 +32,7 @@ class MarkComplete(TrainerCallback):  # type: ignore[misc]
             check_written(checkpoint, getattr(model, "module", model))
             _flush(checkpoint)
             (checkpoint / MARKER).touch()
+        wait_for_all()  # one that ended before would take the main process with it
 
 
 def _flush(folder: Path) -> None:

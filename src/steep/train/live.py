@@ -11,8 +11,8 @@ from typing import Any, Self
 import torch
 from transformers import TrainerCallback
 
+from steep.runs import is_main
 from steep.terminal import progress
-from steep.train.parallel import is_main
 from steep.train.utilization import flops_per_token, peak_flops
 
 OWN = ("loss", "learning_rate", "grad_norm", "epoch", "num_tokens", "step", "total_flos")

@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from steep.errors import UsageError
 from steep.recipe import Train
+from steep.runs import is_main as is_main
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -53,11 +54,6 @@ def for_one_device(arguments: TrainingArguments) -> TrainingArguments:
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1
     return arguments
-
-
-def is_main() -> bool:
-    """Whether this process is the one that writes and speaks."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def join(options: Train) -> None:

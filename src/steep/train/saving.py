@@ -13,8 +13,8 @@ from torch.distributed.tensor import DTensor
 
 from steep.errors import ModelError
 from steep.recipe import Train
+from steep.runs import is_main
 from steep.train.adapters import save_adapter
-from steep.train.parallel import is_main
 from steep.train.sharding import trained_parameters
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from steep.train.parallel import is_main
+from steep.runs import is_main
 
 if TYPE_CHECKING:
     from transformers import Trainer

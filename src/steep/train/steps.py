@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers.trainer import SCHEDULER_NAME
 
+from steep.runs import is_main
 from steep.train import adalora, sharding
 from steep.train.order import Shuffled
-from steep.train.parallel import is_main
 
 if TYPE_CHECKING:
     from torch import Tensor
