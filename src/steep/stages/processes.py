@@ -47,7 +47,7 @@ def train_together(folder: Path, processes: int, machines: Sequence[str] = HERE)
     for number in HANDED_ON:
         signal.signal(number, _hand_on)
     try:
-        run.run(run.parse_args(arguments))
+        run.run(run.parse_args(arguments))  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return _tell(failure.exitcode, failure.error_file_data)
@@ -61,7 +61,7 @@ def _hand_on(number: int, frame: FrameType | None) -> None:
 
 
 def _children() -> list[int]:
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     return [child.pid for child in psutil.Process().children()]
 

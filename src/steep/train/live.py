@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ class Live(TrainerCallback):  # type: ignore[misc]
         self.metrics, self.before = metrics, before
         self.tokens = before["tokens"]
         self.bar = ExitStack()
+        self.update: Callable[..., None] = lambda *args, **kwargs: None
 
     def __enter__(self) -> Self:
         return self
@@ -39,8 +41,8 @@ class Live(TrainerCallback):  # type: ignore[misc]
         self.bar.close()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        shown = progress("train", total=state.max_steps) if is_main() else nullcontext(lambda *args, **kwargs: None)
-        self.update = self.bar.enter_context(shown)
+        if is_main():
+            self.update = self.bar.enter_context(progress("train", total=state.max_steps))
         self.update(state.global_step)
         self.flops, self.peak = flops_per_token(model), peak_flops() * args.world_size
         self.last = time.perf_counter()

@@ -62,21 +62,14 @@ def trained_weights(model: Any) -> dict[str, Tensor]:
 
 def load_trained(model: Any, checkpoint: Path) -> None:
     """Take the trained weights of a checkpoint's safetensors; PEFT leaves its adapter's name out of theirs."""
-    written = _tensors(checkpoint)
-    with torch.no_grad():
-        for name, parameter in trained_parameters(model):
-            path, reader = written[name if name in written else name.replace(".default", "")]
-            parameter.copy_(_like(parameter, reader.get_tensor(path)))
-
-
-def _tensors(folder: Path) -> dict[str, tuple[str, Any]]:
     from safetensors import safe_open
 
-    found = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        reader = safe_open(path, framework="pt").__enter__()
-        found.update({name: (name, reader) for name in reader.keys()})  # noqa: SIM118
-    return found
+    places = dict(trained_parameters(model))
+    places |= {name.replace(".default", ""): parameter for name, parameter in places.items()}
+    for path in sorted(checkpoint.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as tensors, torch.no_grad():
+            for name in tensors.keys():  # noqa: SIM118
+                places[name].copy_(_like(places[name], tensors.get_tensor(name)))
 
 
 def _like(place: Tensor, value: Tensor) -> Tensor:
