@@ -7,6 +7,8 @@ of weights are read.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -33,13 +35,15 @@ class Examined:
     base: Base
 
 
-def examine(recipe: RecipeFile) -> Examined:
-    """Raises RecipeError with all that would stop the recipe."""
+def examine(recipe: RecipeFile, *, training: bool = True) -> Examined:
+    """Raises RecipeError with all that would stop the recipe. ``training``: whether it is to be trained here."""
     mistakes: list[tuple[Keys, str]] = []
     found = Examined(_files(recipe, mistakes), _base(recipe, mistakes))
     _clean_files(recipe, mistakes)
     _evaluate_files(recipe, mistakes)
     _harness_tasks(recipe, mistakes)
+    if training:
+        _gpus(recipe, mistakes)
     if mistakes:
         raise _located(recipe, mistakes)
     return found
@@ -118,6 +122,27 @@ def _evaluate_files(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> Non
             evaluate_files([step], recipe.folder)
         except SourceError as error:
             mistakes.append((("evaluate", index, "forgetting", "texts"), str(error)))
+
+
+def _gpus(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:
+    """Without any GPU, as many processes share the CPU; that of several machines each has as many is seen there."""
+    train = recipe.recipe.train
+    found = gpus() if train.devices > 1 and train.nodes == 1 else []
+    if found and train.devices > len(found):
+        message = f"this machine has {len(found)} GPU{'s' * (len(found) > 1)} ({found[0]}): lower it to that"
+        mistakes.append((("train", "devices"), message))
+
+
+def gpus() -> list[str]:
+    """The names of those that nvidia-smi sees and CUDA_VISIBLE_DEVICES leaves."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, "--query-gpu=name", "--format=csv,noheader"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    names = found.stdout.splitlines() if found.returncode == 0 else []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return names if visible is None else names[: len([one for one in visible.split(",") if one.strip()])]
 
 
 def _harness_tasks(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:

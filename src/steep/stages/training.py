@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steep.base import loaded_commit
+from steep.runs import is_main
 from steep.stages.stage import Stage, tokenizer_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ def train(stage: Stage) -> None:
     from steep import handover
     from steep.models import load_tokenizer
     from steep.train import train_model
+    from steep.train.parallel import join
 
+    join(stage.recipe.train)
     tokenizer = tokenizer_of(stage, stage.recipe.model.revision)
     handover.check(stage.run.need("prepare"), tokenizer, "train")
     model = _base_model(stage, tokenizer)
@@ -34,8 +37,9 @@ def train(stage: Stage) -> None:
         folder=stage.work,
         more=_more(stage, tokenizer),
     )
-    handover.check(stage.run.need("prepare"), load_tokenizer(str(_saved(stage.work))), "what train saved")
-    stage.summarise(**asdict(result), base_revision=commit)
+    if is_main():
+        handover.check(stage.run.need("prepare"), load_tokenizer(str(_saved(stage.work))), "what train saved")
+        stage.summarise(**asdict(result), base_revision=commit)
 
 
 def _saved(work: Path) -> Path:
