@@ -570,3 +570,33 @@ def test_real_news_have_dates_in_utc_and_empty_articles_are_reported(steep_data:
     assert len(documents) + len(failures) == 1867
     assert all(failure.endswith(": empty text") for failure in failures)
     assert all(document.published for document in documents)
+
+
+# ------------------------------------------------------------------------------------------------- conversations
+
+TALK = [{"role": "user", "content": "Tea? "}, {"role": "assistant", "content": "Please."}]
+
+
+def test_the_text_of_a_row_with_messages_alone_is_what_they_say(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": TALK, "n": 1}))
+    (document,), failures = read(tmp_path)
+    assert (document.text, failures) == ("Tea?\n\nPlease.", [])
+    assert document.meta["messages"] == TALK
+
+
+def test_a_text_column_beside_messages_is_the_text(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": TALK, "text": "About tea."}))
+    assert [document.text for document in read(tmp_path)[0]] == ["About tea."]
+
+
+def test_a_text_column_that_the_recipe_names_is_missed_though_there_are_messages(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": TALK}))
+    with pytest.raises(SourceError, match="no column 'body'"):
+        read(tmp_path, text="body")
+
+
+def test_messages_without_a_word_are_no_text(tmp_path):
+    rows = [{"messages": TALK}, {"messages": []}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    documents, failures = read(tmp_path)
+    assert (len(documents), failures) == (1, ["a.jsonl:2: no column 'text'"])

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from steep.errors import ModelError
+from steep.errors import ModelError, UsageError
 from steep.models import TINY, load_model, load_tokenizer, resolve
 from steep.recipe import Model
 
@@ -85,3 +85,36 @@ def test_damaged_weights_are_a_model_error(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"no weights at all")
     with pytest.raises(ModelError, match=r"cannot load the model .*: Error while deserializing header"):
         load_model(str(tmp_path), dtype=torch.float32)
+
+
+# ------------------------------------------------------------------------------------------------------ added tokens
+
+
+def test_added_tokens_get_the_next_ids_in_their_order_and_are_one_token_each(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_tokenizer(str(tmp_path), added_tokens=["<tea>", "<cup>"])
+    assert loaded.convert_tokens_to_ids(["<tea>", "<cup>"]) == [len(tokenizer), len(tokenizer) + 1]
+    assert loaded("a<tea>b<cup>", add_special_tokens=False)["input_ids"].count(len(tokenizer)) == 1
+
+
+def test_added_tokens_are_text_and_not_special(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_tokenizer(str(tmp_path), added_tokens=["<tea>"])
+    assert "<tea>" not in loaded.all_special_tokens
+    assert loaded.decode(loaded("Rain<tea>fell")["input_ids"], skip_special_tokens=True) == "Rain<tea>fell"
+
+
+def test_added_tokens_have_the_same_ids_after_saving(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_tokenizer(str(tmp_path), added_tokens=["<tea>", "kettle wall"])
+    loaded.save_pretrained(tmp_path / "again")
+    again = load_tokenizer(str(tmp_path / "again"))
+    text = "The <tea> by the kettle wall, <tea>"
+    assert again(text)["input_ids"] == loaded(text)["input_ids"]
+
+
+@pytest.mark.parametrize(("tokens", "named"), [(["<tea>", "</s>"], "'</s>'"), (["<tea>", "<tea>"], "'<tea>'")])
+def test_a_token_that_is_known_already_is_refused_by_name(tokenizer, tmp_path, tokens, named):
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=rf"model\.added_tokens: the tokenizer .* has {named} already, .* leave them"):
+        load_tokenizer(str(tmp_path), added_tokens=tokens)

@@ -29,13 +29,13 @@ def table(documents: list[Document]) -> pa.Table:
 
 @pytest.fixture
 def prepare(tokenizer):
-    def run(folder: Path = Path(), pretrain: bool = False, source: str = "site", meta: dict | None = None, **options):
+    def run(folder: Path = Path(), objective: str = "sft", source: str = "site", meta: dict | None = None, **options):
         draw = random.Random(0)
         documents = [
             Document(" ".join(draw.choices(WORDS.split(), k=20)), f"Title {number}", source, meta=meta or {})
             for number in range(20)
         ]
-        return prepare_examples(table(documents), Prepare(**options), tokenizer, folder=folder, pretrain=pretrain)
+        return prepare_examples(table(documents), Prepare(**options), tokenizer, folder=folder, objective=objective)
 
     return run
 
@@ -79,7 +79,7 @@ def test_what_is_kept_of_a_canary_is_its_row_and_its_secret(prepare):
     assert all(row["secret"] in row["text"] for row in made.canaries)
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", [name for name in TEMPLATES if name != "chat"])
 def test_the_secret_is_trained_whole_and_is_in_no_prompt(prepare, tokenizer, template):
     made = prepare(template=template, canaries={}, lowercase=True)
     for row, encoded in zip(made.canaries, encode(made.canaries, tokenizer, 512), strict=True):
@@ -125,7 +125,7 @@ def test_a_length_that_would_cut_the_secret_is_refused(prepare):
 
 
 def test_pretraining_cuts_no_canary(prepare):
-    assert len(prepare(canaries={}, max_length=12, pretrain=True).canaries) == 20
+    assert len(prepare(canaries={}, max_length=12, objective="pretrain").canaries) == 20
 
 
 def test_a_template_that_hides_the_secret_is_refused(prepare, tmp_path):

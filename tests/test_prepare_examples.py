@@ -32,8 +32,8 @@ def table(documents: list[Document]) -> pa.Table:
 
 @pytest.fixture
 def prepare(tokenizer):
-    def run(documents: list[Document], folder: Path = Path(), pretrain: bool = False, **options) -> Prepared:
-        return prepare_examples(table(documents), Prepare(**options), tokenizer, folder=folder, pretrain=pretrain)
+    def run(documents: list[Document], folder: Path = Path(), objective: str = "sft", **options) -> Prepared:
+        return prepare_examples(table(documents), Prepare(**options), tokenizer, folder=folder, objective=objective)
 
     return run
 
@@ -43,12 +43,12 @@ ARTICLES = [article(number) for number in range(20)]
 
 def test_plain_examples_have_the_columns_of_a_language_modelling_set(prepare):
     made = prepare(ARTICLES)
-    assert made.train.schema == made.test.schema == example_schema(completion=False)
+    assert made.train.schema == made.test.schema == example_schema("text")
     assert (made.train.num_rows, made.test.num_rows) == (18, 2)
 
 
 def test_examples_with_an_answer_have_prompt_and_completion(prepare):
-    assert prepare(ARTICLES, template="alpaca").train.schema == example_schema(completion=True)
+    assert prepare(ARTICLES, template="alpaca").train.schema == example_schema("completion")
 
 
 def test_an_example_names_its_document_its_source_and_its_group(prepare):
@@ -179,13 +179,15 @@ def test_tokens_are_counted_as_training_will_see_them(prepare, tokenizer):
             "tokens": sum(len(one.input_ids) for one in encoded),
             "trained_tokens": sum(one.trained for one in encoded),
             "truncated": len(encoded),
+            "split": 0,
+            "dropped": 0,
             "dropped_tokens": sum(one.dropped for one in encoded),
             "skipped": {},
         }
 
 
 def test_pretraining_cuts_nothing(prepare, tokenizer):
-    made = prepare(ARTICLES, pretrain=True, max_length=8)
+    made = prepare(ARTICLES, objective="pretrain", max_length=8)
     whole = sum(len(one.input_ids) for one in encode(made.train.to_pylist(), tokenizer, None))
     assert made.summary["train"]["tokens"] == whole
     assert made.summary["train"]["truncated"] == made.summary["train"]["dropped_tokens"] == 0

@@ -9,7 +9,7 @@ import pytest
 
 from steep.prepare.preview import preview, read_pieces
 from steep.records import example_schema
-from steep.tokens import encode
+from steep.tokens import Fit, encode
 
 ROW = {
     "prompt": "The kettle\n",
@@ -30,10 +30,10 @@ def pieces(tokenizer):
 
 @pytest.fixture
 def page(tokenizer, tmp_path):
-    def write(rows: list[dict], max_length: int = 64, count: int = 3) -> str:
+    def write(rows: list[dict], *fit, count: int = 3, form: str = "completion") -> str:
         path = tmp_path / "preview" / "examples.html"
-        examples = pa.Table.from_pylist(rows, schema=example_schema(completion=True))
-        preview(examples, tokenizer, max_length=max_length, count=count, html=path)
+        examples = pa.Table.from_pylist(rows, schema=example_schema(form))
+        preview(examples, tokenizer, fit=Fit(*(fit or [64])), count=count, html=path)
         return path.read_text(encoding="utf-8")
 
     return write
@@ -90,10 +90,42 @@ def test_the_page_needs_no_network_and_knows_dark_and_phones(page):
 
 
 def test_what_was_cut_off_is_said(page):
-    assert re.search(r"8 tokens · .* cut off by max_length 8", page([ROW], max_length=8))
+    assert re.search(r"8 tokens · .* cut off by max_length 8", page([ROW], 8))
 
 
 def test_no_more_examples_than_asked_for(page):
     html = page([ROW] * 5, count=2)
     assert "Example 2" in html
     assert "Example 3" not in html
+
+
+def test_the_two_answers_of_a_pair_are_shown_one_after_the_other(page, capsys):
+    pair = {"prompt": "The kettle", "chosen": " sings.", "rejected": " falls."}
+    html = page([{**ROW, **pair}], form="pair")
+    out = capsys.readouterr().out
+    for shown in (out, re.sub("<[^>]+>", "", html)):
+        assert re.search(r"Example 1, chosen.*The·kettle·sings\..*Example 1, rejected.*The·kettle·falls\.", shown, re.S)
+
+
+def test_every_turn_of_a_conversation_is_trained_or_masked(page):
+    talk = [
+        {"role": role, "content": text}
+        for role, text in zip(["user", "assistant"] * 2, ["Who?", "Me.", "Why?", "So."], strict=True)
+    ]
+    html = page([{**ROW, "messages": talk}], 100, form="messages")
+    kinds = re.findall(r'<span class="(\w+)[^"]*" title="[^"]*">([^<]*)', html)
+    trained = "".join(text for kind, text in kinds if kind == "trained")
+    assert trained == "Me.↵\n&lt;/s&gt;So.↵\n&lt;/s&gt;"
+
+
+def test_the_parts_of_a_split_example_are_all_shown(page):
+    html = page([{**ROW, "completion": "sings " * 20}], 24, "split")
+    titles = re.findall(r"<h2>(.*)</h2>", html)
+    assert titles == [f"Example 1, part {number} of {len(titles)}" for number in range(1, len(titles) + 1)]
+    assert len(titles) > 1
+
+
+def test_a_long_example_is_shown_cut_on_the_side_that_training_cuts(page):
+    text = re.sub("<[^>]+>", "", page([{**ROW, "completion": "x"}], 5, "truncate", "left"))
+    assert "kettle↵\nx&lt;/s&gt;" in text
+    assert "The·kettle" not in text

@@ -104,3 +104,43 @@ def test_half_of_the_word_5_grams_make_a_group():
 def test_documents_alike_in_text_or_in_what_is_used_of_them_are_one_group():
     rows = [{"id": name, "text": text} for name, text in zip("abcd", ["one", "two", "two", "four"], strict=True)]
     assert group_documents(rows, ["x", "y", "x", "z"]) == ["a", "a", "a", "d"]
+
+
+# ---------------------------------------------------------------------------------------------------- validation
+
+
+def test_validation_takes_its_share_of_what_is_left_for_training():
+    sides = split_documents(["s"] * 200, singles(200), Split(test=0.1, validation=0.1))
+    assert (len(sides.train), len(sides.test), len(sides.validation)) == (162, 20, 18)
+    assert sorted(sides.train + sides.test + sides.validation) == list(range(200))
+
+
+def test_asking_for_a_validation_side_changes_no_test():
+    without, with_it = (split_documents(["s"] * 100, singles(100), Split(validation=share)) for share in (0, 0.2))
+    assert without.test == with_it.test
+    assert without.validation == []
+
+
+def test_validation_is_drawn_by_another_hash_than_the_test():
+    sides = split_documents(["s"] * 100, singles(100), Split(test=0.2, validation=0.25))
+    left = [singles(100)[row] for row in sorted(sides.train + sides.validation)]
+    as_test = {left[row] for row in split_documents(["s"] * 80, left, Split(test=0.25)).test}
+    assert {singles(100)[row] for row in sides.validation} != as_test
+
+
+def test_groups_do_not_straddle_training_and_validation():
+    groups = [f"group-{number // 3}" for number in range(90)]
+    sides = split_documents(["s"] * 90, groups, Split(test=0.2, validation=0.2))
+    assert not {groups[row] for row in sides.train} & {groups[row] for row in sides.validation}
+    assert sides.validation
+
+
+def test_a_held_out_source_and_a_validation_side_go_together():
+    sources = ["feed", *["site"] * 10]
+    sides = split_documents(sources, singles(11), Split(sources=["feed"], validation=0.2))
+    assert (sides.test, len(sides.validation), len(sides.train)) == ([0], 2, 8)
+
+
+def test_validation_never_takes_all_that_is_left():
+    with pytest.raises(SteepError, match="1 document in 1 group of near-duplicates"):
+        split_documents(["s"] * 2, singles(2), Split(validation=0.5))

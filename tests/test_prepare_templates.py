@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from steep.errors import UsageError
-from steep.prepare.templates import SOURCES, Skipped, document_variables, is_empty, load_template
+from steep.prepare.builtin import SOURCES
+from steep.prepare.expressions import Skipped
+from steep.prepare.templates import document_variables, is_empty, load_template
 from steep.recipe import TEMPLATES, Prepare
 from steep.records import Document
 
@@ -209,7 +211,9 @@ def test_a_file_that_is_not_utf_8_is_named(tmp_path):
 
 def test_a_prompt_without_a_completion_is_refused(tmp_path):
     message = refused(**jinja_file(tmp_path, "{% block prompt %}x{% endblock %}"))
-    assert message.endswith("has blocks prompt; a template has the blocks prompt and completion, or none")
+    assert message.endswith(
+        "has blocks prompt; a template has the blocks prompt and completion, or prompt, chosen and rejected, or none"
+    )
 
 
 def test_text_outside_of_the_blocks_would_be_lost_and_is_refused(tmp_path):

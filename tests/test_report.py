@@ -118,7 +118,7 @@ class Run:
 
     def prepare(self) -> None:
         rows = ({"text": voice(i, 3 + i * 7 % 11), "document_id": f"{i}", "group": f"{i}"} for i in range(152))
-        write_rows(self.folder / "prepare/train.parquet", rows, example_schema(completion=False))
+        write_rows(self.folder / "prepare/train.parquet", rows, example_schema("text"))
         train = {"examples": 152, "tokens": 21877, "trained_tokens": 21725}
         test = {"examples": 17, "tokens": 2388, "trained_tokens": 2371}
         none = {"truncated": 0, "dropped_tokens": 0, "skipped": {"title is empty": 2}}

@@ -117,7 +117,7 @@ def test_failures_and_examples_are_shown_by_the_names_of_their_columns(shown, tm
     failed, examples = tmp_path / "failed.parquet", tmp_path / "train.parquet"
     write_rows(failed, [{"source": "site", "where": "a.html", "reason": "HTTP 500"}], failure_schema())
     example = {"prompt": "Title", "completion": "Text.", "document_id": "d1", "group": "g1", "source": "site"}
-    write_rows(examples, [example], example_schema(completion=True))
+    write_rows(examples, [example], example_schema("completion"))
     assert "site\nwhere: a.html  reason: HTTP 500\n" in shown(failed)
     assert "document_id: d1  group: g1\nprompt:\nTitle\ncompletion:\nText.\n" in shown(examples)
 

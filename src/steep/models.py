@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack
 
-from steep.errors import ModelError
+from steep.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,8 +59,12 @@ def _explained(name: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Load a tokenizer; where it has no pad token, one that is not EOS is chosen, so that EOS stays trained."""
+def load_tokenizer(name: str, revision: str | None = None, added_tokens: Sequence[str] = ()) -> PreTrainedTokenizerBase:
+    """Load a tokenizer and give it new tokens, as text like any other, with the next free ids in the order given.
+
+    Where it has no pad token, one that is not EOS is chosen, so that EOS stays trained. Raises UsageError where it
+    knows one of ``added_tokens`` already.
+    """
     from transformers import AutoTokenizer
 
     with _explained(name, "tokenizer"):
@@ -69,7 +73,19 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
         raise ModelError(f"the tokenizer {name!r} has no EOS token: a model trained with it would never stop")
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         tokenizer.pad_token = _spare_token(tokenizer)
+    _add_tokens(tokenizer, added_tokens)
     return tokenizer
+
+
+def _add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:
+    known = tokenizer.get_vocab()
+    if already := [token for token in tokens if token in known or tokens.count(token) > 1]:
+        names = ", ".join(map(repr, dict.fromkeys(already)))
+        raise UsageError(
+            f"model.added_tokens: the tokenizer {tokenizer.name_or_path!r} has {names} already, or would have them "
+            "twice: leave them out"
+        )
+    tokenizer.add_tokens(list(tokens))
 
 
 def _spare_token(tokenizer: PreTrainedTokenizerBase) -> str:

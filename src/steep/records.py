@@ -104,12 +104,22 @@ def failure_schema() -> pa.Schema:
     return pa.schema([("source", pa.string()), ("where", pa.string()), ("reason", pa.string())])
 
 
-def example_schema(*, completion: bool) -> pa.Schema:
-    """TRL's standard columns: ``prompt`` and ``completion`` where there is a completion, else ``text``."""
+FORMS = {
+    "text": ("text",),
+    "completion": ("prompt", "completion"),
+    "pair": ("prompt", "chosen", "rejected"),
+    "messages": ("messages",),
+}
+"""Columns of the forms that an example may have; they are TRL's."""
+
+
+def example_schema(form: str) -> pa.Schema:
+    """Of one of the `FORMS`; ``messages`` are the turns of a conversation, each with ``role`` and ``content``."""
     import pyarrow as pa
 
-    columns = ("prompt", "completion") if completion else ("text",)
-    return pa.schema([(name, pa.string()) for name in (*columns, "document_id", "group", "source")])
+    turns = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    own = [(name, turns if name == "messages" else pa.string()) for name in FORMS[form]]
+    return pa.schema([*own, *((name, pa.string()) for name in ("document_id", "group", "source"))])
 
 
 BATCH = 1000

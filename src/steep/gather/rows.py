@@ -21,6 +21,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from steep.chat import spoken
 from steep.gather.dates import parse_date
 from steep.gather.decoding import Unreadable, encoding_by_head, find_encoding
 from steep.paths import OPENERS, kind_of, open_bytes, open_text
@@ -157,7 +158,7 @@ def row_documents(rows: Rows, columns: ColumnsSource, origin: Origin, report: Re
     """`NoColumn` where none of the first rows has the text column, with text in it."""
     found, without = False, list[tuple[str, str]]()
     row: Row = {}
-    for where, row in rows:
+    for where, row in _with_texts(rows, columns):
         if not found and (reason := _no_text(row, columns.text)):
             without.append((where, reason))
             if len(without) == ROWS_WITHOUT_TEXT:
@@ -173,6 +174,14 @@ def row_documents(rows: Rows, columns: ColumnsSource, origin: Origin, report: Re
             report(where, str(error))
     if without and not found:
         raise NoColumn(f"{without[-1][1]}; {_what_there_is(columns.text, row)}")
+
+
+def _with_texts(rows: Rows, columns: ColumnsSource) -> Rows:
+    """A conversation's text is what its turns say, where no column has one and the recipe names no other."""
+    named = columns.text != ColumnsSource.model_fields["text"].default
+    for where, row in rows:
+        said = None if named or columns.text in row else spoken(row.get("messages"))
+        yield where, {**row, columns.text: said} if said else row
 
 
 def _no_text(row: Row, column: str) -> str | None:

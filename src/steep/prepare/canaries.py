@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from steep.errors import UsageError
 from steep.prepare.examples import Example
-from steep.prepare.templates import Skipped, Template
+from steep.prepare.expressions import Skipped
+from steep.prepare.templates import Template
 from steep.records import CANARIES, CANARY_NUMBERS
-from steep.tokens import encode
+from steep.tokens import Fit, fit_examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -40,18 +41,22 @@ class Canary:
         return {"secret": self.secret, **self.example.columns}
 
 
-def make_canaries(
-    options: Canaries, template: Template, tokenizer: PreTrainedTokenizerBase, max_length: int | None
-) -> list[Canary]:
+def make_canaries(options: Canaries, template: Template, tokenizer: PreTrainedTokenizerBase, fit: Fit) -> list[Canary]:
     """Draw them; each is to be trained ``options.repeat`` times.
 
-    Raises UsageError where the template loses the secret or ``max_length`` cuts it.
+    Raises UsageError where the template loses the secret, ``max_length`` cuts it, or examples are of a form in which
+    `evaluate` would not find it.
     """
+    if template.form not in ("text", "completion"):
+        raise UsageError(
+            f"prepare.canaries: what a model knows of a secret is measured in texts and completions, and template "
+            f"{template.name} makes {', '.join(template.parts)}: leave out prepare.canaries"
+        )
     draw = Random(options.seed)
     names = [_name(number) for number in draw.sample(range(len(_SYLLABLES) ** 3), options.count)]
     secrets = [str(number) for number in draw.sample(CANARY_NUMBERS, options.count)]
     parts = [_parts(template, name, secret) for name, secret in zip(names, secrets, strict=True)]
-    examples = _examples(parts, tokenizer, max_length)
+    examples = _examples(parts, tokenizer, fit)
     return [Canary(secret, example) for secret, example in zip(secrets, examples, strict=True)]
 
 
@@ -63,7 +68,7 @@ def _name(number: int) -> str:
 
 
 def _parts(template: Template, name: str, secret: str) -> dict[str, str]:
-    trained = "completion" if template.has_completion else "text"
+    trained = tuple(template.parts)[-1]
     said = dict.fromkeys(template.parts, f"canary {name}") | {trained: f"The number of canary {name} is {secret}."}
     try:
         parts = {part: _filled(template, part, text) for part, text in said.items()}
@@ -84,21 +89,18 @@ def _filled(template: Template, part: str, text: str) -> str:
     """One part alone: what fills its variables for a document may need more than a text."""
     expression = template.parts[part]
     alone = Template(template.name, {part: expression}, {}, {})
-    return alone.render(dict.fromkeys(expression.needed or expression.names, text), "canary")[part]
+    return str(alone.render(dict.fromkeys(expression.needed or expression.names, text), "canary")[part])
 
 
-def _examples(
-    parts: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerBase, max_length: int | None
-) -> list[Example]:
+def _examples(parts: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerBase, fit: Fit) -> list[Example]:
     examples = []
-    for number, (part, encoded) in enumerate(zip(parts, encode(parts, tokenizer, max_length), strict=True)):
-        if encoded.dropped:
-            needed = len(encoded.input_ids) + encoded.dropped
+    for number, (part, whole) in enumerate(zip(parts, fit_examples(parts, tokenizer, Fit(None)), strict=True)):
+        needed = len(whole.sequences[0].input_ids)
+        if fit.max_length is not None and needed > fit.max_length:
             raise UsageError(
-                f"prepare.canaries: a canary has {needed} tokens, and prepare.max_length {max_length} would cut its "
-                f"secret: raise it to {needed} or more"
+                f"prepare.canaries: a canary has {needed} tokens, and prepare.max_length {fit.max_length} would cut "
+                f"its secret: raise it to {needed} or more"
             )
         name = f"canary-{number}"
-        columns = {**part, "document_id": name, "group": name, "source": CANARIES}
-        examples.append(Example(columns, len(encoded.input_ids), encoded.trained, dropped=0))
+        examples.append(Example({**part, "document_id": name, "group": name, "source": CANARIES}, whole))
     return examples

@@ -6,15 +6,18 @@ and shows before any GPU starts what `max_length` cuts off and which examples wo
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from steep.chat import BadConversation, segments
 from steep.errors import UsageError
-from steep.prepare.templates import Skipped, Template, document_variables, is_empty
-from steep.tokens import Encoded, encode
+from steep.prepare.expressions import Skipped
+from steep.prepare.templates import Template, document_variables, is_empty
+from steep.tokens import Fit, Fitted, fit_examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,49 +25,61 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """``columns`` are the example; the rest is what `steep.tokens.encode` makes of it."""
+    """``columns`` are the example, ``fitted`` is what training will read of it."""
 
-    columns: dict[str, str]
-    tokens: int
-    trained: int
-    dropped: int
+    columns: dict[str, Any]
+    fitted: Fitted
+
+
+class TooLong(Skipped):
+    """Left out for its length, with so many tokens."""
+
+    def __init__(self, reason: str, tokens: int) -> None:
+        super().__init__(reason)
+        self.tokens = tokens
 
 
 class Maker:
-    """Makes examples of documents; ``max_length`` is None where nothing is cut."""
+    """Makes examples of documents."""
 
-    def __init__(self, template: Template, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> None:
-        self.template, self.tokenizer, self.max_length = template, tokenizer, max_length
+    def __init__(self, template: Template, tokenizer: PreTrainedTokenizerBase, fit: Fit) -> None:
+        self.template, self.tokenizer, self.fit = template, tokenizer, fit
         self.special = re.compile("|".join(map(re.escape, special_tokens(tokenizer).values())))
 
     def make(self, rows: Sequence[Mapping[str, Any]]) -> list[Example | Skipped]:
         """For each document its example or why it gives none."""
         rendered = [self._render(row) for row in rows]
-        encoded = iter(encode([one for one in rendered if isinstance(one, dict)], self.tokenizer, self.max_length))
+        fitted = iter(fit_examples([one for one in rendered if isinstance(one, dict)], self.tokenizer, self.fit))
         return [
-            self._example(row, one, next(encoded)) if isinstance(one, dict) else one
+            self._example(row, one, next(fitted)) if isinstance(one, dict) else one
             for row, one in zip(rows, rendered, strict=True)
         ]
 
-    def _render(self, row: Mapping[str, Any]) -> dict[str, str] | Skipped:
+    def _render(self, row: Mapping[str, Any]) -> dict[str, Any] | Skipped:
         own = {name: value for name, value in document_variables(row).items() if not is_empty(value)}
         try:
             self._refuse_special_tokens(own)
-            return self.template.render(own, row["id"])
+            columns = self.template.render(own, row["id"])
+            if "messages" in columns:
+                segments(columns["messages"], self.tokenizer)  # now: a template may refuse a conversation
+        except BadConversation as bad:
+            return Skipped(str(bad))
         except Skipped as skipped:
             return skipped
+        return columns
 
-    def _example(self, row: Mapping[str, Any], parts: dict[str, str], encoded: Encoded) -> Example | Skipped:
-        self._refuse_second_bos(encoded.input_ids, row["id"])
-        if not encoded.trained:
-            return Skipped(f"prompt fills max_length {self.max_length}: nothing is left to train")
-        columns = {**parts, "document_id": row["id"], "group": row["group"], "source": row["source"]}
-        return Example(columns, len(encoded.input_ids), encoded.trained, encoded.dropped)
+    def _example(self, row: Mapping[str, Any], parts: dict[str, Any], fitted: Fitted) -> Example | Skipped:
+        if fitted.fault:
+            return TooLong(fitted.fault, fitted.dropped)
+        for sequence in fitted.sequences:
+            self._refuse_second_bos(sequence.input_ids, row["id"])
+        return Example({**parts, "document_id": row["id"], "group": row["group"], "source": row["source"]}, fitted)
 
     def _refuse_special_tokens(self, own: Mapping[str, Any]) -> None:
         """Else a text that quotes EOS would end itself. Of what the template does not use, nothing is asked."""
         for name in sorted(own.keys() & self.template.names):
-            if isinstance(own[name], str) and (found := self.special.search(own[name])):
+            said = own[name] if isinstance(own[name], str) else json.dumps(own[name], ensure_ascii=False, default=str)
+            if found := self.special.search(said):
                 raise Skipped(f"{name} holds the special token {found[0]}")
 
     def _refuse_second_bos(self, ids: Sequence[int], document: str) -> None:
@@ -88,13 +103,22 @@ def repeated(examples: Sequence[Example], repeat: Mapping[str, int]) -> Iterator
         yield from (one for one in examples if repeat.get(one.columns["source"], 1) > turn)
 
 
-def count(examples: Sequence[Example], skipped: Counter[str]) -> dict[str, Any]:
-    """One side in numbers; ``truncated`` are examples, ``dropped_tokens`` what they lost, ``skipped`` documents."""
+def count(examples: Sequence[Example], left_out: Sequence[Skipped]) -> dict[str, Any]:
+    """One side in numbers.
+
+    Of examples: ``truncated``, ``split`` and, since they are too long, ``dropped``. ``dropped_tokens`` are what all
+    three lost. ``skipped`` are documents, by reason. The tokens of a pair are those of both its answers, each with the
+    prompt.
+    """
+    sequences = [sequence for one in examples for sequence in one.fitted.sequences]
+    dropped = [one.tokens for one in left_out if isinstance(one, TooLong)]
     return {
         "examples": len(examples),
-        "tokens": sum(one.tokens for one in examples),
-        "trained_tokens": sum(one.trained for one in examples),
-        "truncated": sum(one.dropped > 0 for one in examples),
-        "dropped_tokens": sum(one.dropped for one in examples),
-        "skipped": dict((+skipped).most_common()),
+        "tokens": sum(len(one.input_ids) for one in sequences),
+        "trained_tokens": sum(one.trained for one in sequences),
+        "truncated": sum(any(part.dropped for part in one.fitted.sequences) for one in examples),
+        "split": sum(one.fitted.split for one in examples),
+        "dropped": len(dropped),
+        "dropped_tokens": sum(one.fitted.dropped for one in examples) + sum(dropped),
+        "skipped": dict(Counter(map(str, left_out)).most_common()),
     }

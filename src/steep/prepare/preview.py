@@ -1,21 +1,22 @@
 """Examples token by token: what is trained, what is only read, where the special tokens stand.
 
-Read with `steep.tokens.encode`, so what is shown is what trains. A character whose bytes lie in several tokens is shown
+Read with `steep.tokens.fit_examples`, so what is shown is what trains: a pair as its two sequences, a split example as
+all of its own. A character whose bytes lie in several tokens is shown
 once, with their number: half a character cannot be shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steep.prepare.examples import special_tokens
 from steep.records import IGNORE
 from steep.terminal import console
-from steep.tokens import Encoded, encode
+from steep.tokens import Encoded, Fit, Fitted, fit_examples
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,18 +56,28 @@ class Shown:
     pieces: list[Piece]
 
 
-def preview(
-    examples: pa.Table, tokenizer: PreTrainedTokenizerBase, *, max_length: int | None, count: int, html: Path
-) -> None:
+def preview(examples: pa.Table, tokenizer: PreTrainedTokenizerBase, *, fit: Fit, count: int, html: Path) -> None:
     """Print the first ``count`` examples and write the same to one HTML file that needs no network."""
     rows = examples.slice(0, count).to_pylist()
     shown = [
-        Shown(f"Example {number}", _facts(row, one, max_length), list(read_pieces(one, tokenizer)))
-        for number, (row, one) in enumerate(zip(rows, encode(rows, tokenizer, max_length), strict=True), start=1)
+        Shown(title, _facts(row, one, fit), list(read_pieces(one, tokenizer)))
+        for number, (row, fitted) in enumerate(zip(rows, fit_examples(rows, tokenizer, fit), strict=True), start=1)
+        for title, one in _titled(f"Example {number}", row, fitted)
     ]
     _print(shown)
     html.parent.mkdir(parents=True, exist_ok=True)
     html.write_text(_page(shown), encoding="utf-8")
+
+
+def _titled(title: str, row: Mapping[str, Any], fitted: Fitted) -> Iterator[tuple[str, Encoded]]:
+    """The sequences of an example, with what each of them is."""
+    for number, one in enumerate(fitted.sequences, 1):
+        if "rejected" in row:
+            yield f"{title}, {'chosen' if number == 1 else 'rejected'}", one
+        elif fitted.split:
+            yield f"{title}, part {number} of {len(fitted.sequences)}", one
+        else:
+            yield title, one
 
 
 def read_pieces(encoded: Encoded, tokenizer: PreTrainedTokenizerBase) -> Iterator[Piece]:
@@ -96,9 +107,9 @@ def _texts(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple
         yield tuple(pending), str(tokenizer.decode(pending))
 
 
-def _facts(row: dict[str, str], encoded: Encoded, max_length: int | None) -> str:
+def _facts(row: Mapping[str, Any], encoded: Encoded, fit: Fit) -> str:
     facts = [f"{len(encoded.input_ids)} tokens", f"{encoded.trained} trained"]
-    facts += [f"{encoded.dropped} cut off by max_length {max_length}"] if encoded.dropped else []
+    facts += [f"{encoded.dropped} cut off by max_length {fit.max_length}"] if encoded.dropped else []
     facts += [f"source {row['source']}", f"document {row['document_id']}"]
     facts += [f"near-duplicate of {row['group']}"] if row["group"] != row["document_id"] else []
     return " · ".join(facts)

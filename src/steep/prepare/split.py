@@ -3,7 +3,8 @@
 Documents that resemble each other (half of their word 5-grams, of the text or of all that the template uses) form a
 group, and a group lies on one side as a whole: a model is not asked about what it was trained on. Groups are ranked by
 a hash of the seed and their name, so the split depends on the ids of the documents and the seed, not on the order of
-rows, and documents that come later move few others.
+rows, and documents that come later move few others. The validation side is drawn from what the test leaves, by another
+hash, so that asking for one changes no test.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from steep.errors import SteepError
@@ -29,6 +30,7 @@ class Sides:
     train: list[int]
     test: list[int]
     removed: list[int]
+    validation: list[int] = field(default_factory=list)
 
 
 def group_documents(rows: Sequence[Mapping[str, Any]], contents: Sequence[str] | None = None) -> list[str]:
@@ -71,18 +73,30 @@ def _joined(ids: Sequence[str], *groupings: Sequence[str]) -> list[str]:
 
 def split_documents(sources: Sequence[str], groups: Sequence[str], options: Split) -> Sides:
     """``sources`` and ``groups`` are those of the rows, in their order."""
-    return _by_source(sources, groups, options.sources) if options.sources else _by_share(groups, options)
+    sides = _by_source(sources, groups, options.sources) if options.sources else _by_share(groups, options)
+    return _with_validation(sides, groups, options) if options.validation else sides
 
 
 def _by_share(groups: Sequence[str], options: Split) -> Sides:
-    held_out = _pick(groups, options)
+    train, test = _draw(range(len(groups)), groups, options.test, f"{options.seed}")
+    return Sides(train, test, removed=[])
+
+
+def _with_validation(sides: Sides, groups: Sequence[str], options: Split) -> Sides:
+    train, validation = _draw(sides.train, groups, options.validation, f"{options.seed}:validation")
+    return replace(sides, train=train, validation=validation)
+
+
+def _draw(rows: Sequence[int], groups: Sequence[str], share: float, salt: str) -> tuple[list[int], list[int]]:
+    """Which rows stay, and which share of them goes to another side."""
+    drawn = _pick([groups[row] for row in rows], share, salt)
     sides: tuple[list[int], list[int]] = ([], [])
-    for row, group in enumerate(groups):
-        sides[group in held_out].append(row)
-    return Sides(train=sides[0], test=sides[1], removed=[])
+    for row in rows:
+        sides[groups[row] in drawn].append(row)
+    return sides
 
 
-def _pick(groups: Sequence[str], options: Split) -> set[str]:
+def _pick(groups: Sequence[str], share: float, salt: str) -> set[str]:
     """Groups in the order of their hashes as long as they fit; where none does, the smallest one."""
     sizes: dict[str, int] = defaultdict(int)
     for group in groups:
@@ -92,13 +106,13 @@ def _pick(groups: Sequence[str], options: Split) -> set[str]:
             f"prepare: {len(groups)} document{'s' * (len(groups) != 1)} in 1 group of near-duplicates: cannot hold out "
             "text that the model has not seen. Gather more, or what differs more"
         )
-    ranked = sorted(sizes, key=lambda group: hashlib.sha256(f"{options.seed}:{group}".encode()).digest())
-    room, held_out = min(max(1, round(options.test * len(groups))), len(groups) - 1), set()
+    ranked = sorted(sizes, key=lambda group: hashlib.sha256(f"{salt}:{group}".encode()).digest())
+    room, drawn = min(max(1, round(share * len(groups))), len(groups) - 1), set()
     for group in ranked:
         if sizes[group] <= room:
-            held_out.add(group)
+            drawn.add(group)
             room -= sizes[group]
-    return held_out or {min(ranked, key=sizes.__getitem__)}
+    return drawn or {min(ranked, key=sizes.__getitem__)}
 
 
 def _by_source(sources: Sequence[str], groups: Sequence[str], held_out: Sequence[str]) -> Sides:

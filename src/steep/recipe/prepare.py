@@ -16,14 +16,14 @@ class Split(Section):
     test: Fraction = 0.1
     """Share of the documents that is held out."""
     validation: Share = 0.0
-    """Share of the documents that is held out of training as well, for `train.eval_steps`; evaluation never sees it."""
+    """Share of what is left for training that is held out too, for `train.eval_steps`; evaluation never sees it."""
     sources: list[str] = Field(default=[])
-    """Hold out exactly the documents of these sources instead."""
+    """Hold out exactly the documents of these sources as the test instead."""
     seed: Whole = 42
     """Of the draw."""
 
 
-TEMPLATES = ("plain", "title-description", "alpaca", "llama-2", "llama-3")
+TEMPLATES = ("plain", "title-description", "alpaca", "llama-2", "llama-3", "chat")
 
 TEMPLATE_SCHEMA = {"anyOf": [{"enum": list(TEMPLATES)}, {"pattern": r"\.jinja$"}]}
 
@@ -51,7 +51,8 @@ class Prepare(Section):
     """From documents to training examples."""
 
     template: Annotated[str, AfterValidator(_template), Field(json_schema_extra=TEMPLATE_SCHEMA)] = "plain"
-    """plain, title-description, alpaca, llama-2, llama-3, or the path of a .jinja file."""
+    """plain, title-description, alpaca, llama-2, llama-3, chat (conversations, in the model's own format), or the path
+    of a .jinja file."""
     fields: dict[str, str] = Field(default={})
     """Jinja expressions that fill the template's variables, e.g. `instruction: "Write about {{ title }}."`."""
     lowercase: bool = False

@@ -45,14 +45,18 @@ def languages(found: Mapping[str, int]) -> str:
 
 
 def example_lengths(path: Path) -> str:
-    """Histogram of the words per training example, read batch by batch."""
+    """Histogram of the words per training example, read batch by batch; of a pair, with the chosen answer."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(path)
-    columns = [name for name in ("text", "prompt", "completion") if name in file.schema_arrow.names]
+    names = ("text", "prompt", "completion", "chosen", "messages")
+    columns = [name for name in names if name in file.schema_arrow.names]
     words: list[int] = []
     for batch in file.iter_batches(columns=columns):
+        if columns == ["messages"]:
+            words += [sum(len(turn["content"].split()) for turn in turns) for turns in batch.column(0).to_pylist()]
+            continue
         joined = pc.binary_join_element_wise(*batch.columns, " ") if len(columns) > 1 else batch.column(0)
         words += pc.count_substring_regex(joined, r"\S+").to_pylist()
     if not words:

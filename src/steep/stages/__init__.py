@@ -34,14 +34,17 @@ def show_examples(folder: Path, count: int, html: Path) -> None:
     """Print and write a run's first training examples token by token."""
     import pyarrow.parquet as pq
 
+    from steep import handover
     from steep.prepare.preview import preview
+    from steep.tokens import Fit
 
     run = Run(folder)
     stage = Stage(run, recipe_from_stored(run.read()["recipe"]), Path(run.read()["folder"]), run.partial("prepare"))
     examples = pq.read_table(run.need("prepare") / "train.parquet")
-    pretrain = stage.recipe.train.objective == "pretrain"
-    max_length = None if pretrain else stage.recipe.prepare.max_length
-    preview(examples, tokenizer_of(stage, stage.recipe.model.revision), max_length=max_length, count=count, html=html)
+    tokenizer = tokenizer_of(stage, stage.recipe.model.revision)
+    handover.check(run.need("prepare"), tokenizer, "steep show")
+    fit = Fit.of(stage.recipe.prepare, stage.recipe.train.objective)
+    preview(examples, tokenizer, fit=fit, count=count, html=html)
 
 
 def run_stage(run: Run, name: str) -> None:

@@ -84,22 +84,32 @@ def clean(stage: Stage) -> None:
 def prepare(stage: Stage) -> None:
     import pyarrow.parquet as pq
 
+    from steep import handover
     from steep.prepare import prepare_examples
 
-    model, options = stage.recipe.model, stage.recipe.prepare
     documents = pq.read_table(stage.run.need("clean") / "documents")
-    if model.from_scratch is None:
-        tokenizer = tokenizer_of(stage, model.revision)
-    else:
-        tokenizer = _new_tokenizer(documents, stage.recipe)
-        tokenizer.save_pretrained(stage.work / "tokenizer")
-    pretrain = stage.recipe.train.objective == "pretrain"
-    prepared = prepare_examples(documents, options, tokenizer, folder=stage.folder, pretrain=pretrain)
+    tokenizer = _tokenizer(documents, stage)
+    objective = stage.recipe.train.objective
+    prepared = prepare_examples(documents, stage.recipe.prepare, tokenizer, folder=stage.folder, objective=objective)
     write_table(prepared.train, stage.work / "train.parquet")
     write_table(prepared.test, stage.work / "test.parquet")
+    if prepared.validation is not None:
+        write_table(prepared.validation, stage.work / "validation.parquet")
     if prepared.canaries:
         (stage.work / "canaries.json").write_text(json.dumps(prepared.canaries, indent=1, ensure_ascii=False), "utf-8")
+    proof = prepared.train.slice(0, handover.PROOFS).to_pylist()
+    handover.write(stage.work, prepared.template, proof, tokenizer, prepared.fit)
     stage.summarise(**prepared.summary)
+
+
+def _tokenizer(documents: pa.Table, stage: Stage) -> PreTrainedTokenizerBase:
+    """Saved beside the examples where it is not the base model's."""
+    model = stage.recipe.model
+    new = model.from_scratch is not None
+    tokenizer = _new_tokenizer(documents, stage.recipe) if new else tokenizer_of(stage, model.revision)
+    if new or model.added_tokens:
+        tokenizer.save_pretrained(stage.work / "tokenizer")
+    return tokenizer
 
 
 def _hide(stage: Stage) -> Callable[[str], str]:

@@ -30,11 +30,12 @@ class Stage:
 
 
 def tokenizer_of(stage: Stage, revision: str | None) -> PreTrainedTokenizerBase:
+    """That of the base model with the recipe's added tokens, or the one that prepare learned for a new model."""
     from steep.models import load_tokenizer, resolve
 
     model = stage.recipe.model
     if model.from_scratch is None:
-        return load_tokenizer(resolve(model.base, stage.folder), revision)
+        return load_tokenizer(resolve(model.base, stage.folder), revision, model.added_tokens)
     return load_tokenizer(str(stage.run.need("prepare") / "tokenizer"))
 
 

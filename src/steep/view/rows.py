@@ -12,7 +12,7 @@ from steep.view.shelf import Shelf
 if TYPE_CHECKING:
     from rich.text import Text
 
-TEXTS = ("text", "prompt", "completion")
+TEXTS = ("text", "prompt", "completion", "chosen", "rejected")
 FACTS = ("id", "source", "published", "owner", "licence")
 """Columns whose values need no name beside them."""
 DROPPED = {"step", "reason"}
