@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import WORDS
@@ -17,6 +18,7 @@ from steep.models import load_tokenizer
 from steep.prepare import prepare_examples
 from steep.recipe import Prepare, Recipe
 from steep.records import IGNORE, Document, document_schema, example_schema, write_rows
+from steep.report.charts import example_lengths
 from steep.runs import Run
 from steep.stages import BODIES, Stage, show_examples
 from steep.stages.stage import tokenizer_of
@@ -335,3 +337,9 @@ def test_steep_show_shows_every_form(prepared, tmp_path, capsys, documents, sect
     show_examples(tmp_path, 1, tmp_path / "examples.html")
     assert f"{title}  " in capsys.readouterr().out
     assert f"<h2>{title}</h2>" in (tmp_path / "examples.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("documents", "objective", "template"), [(TALKS, "sft", "chat"), (PAIRS, "dpo", "alpaca")])
+def test_the_report_counts_the_words_of_every_form(prepare, tmp_path, documents, objective, template):
+    pq.write_table(prepare(documents, objective, template=template).train, tmp_path / "train.parquet")
+    assert "Most common lengths of 18 examples" in example_lengths(tmp_path / "train.parquet")
