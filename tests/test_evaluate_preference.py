@@ -19,7 +19,12 @@ from steep.tokens import Fit, encode_pairs
 STEPS = [EvaluateStep.model_validate("preference")]
 PAIRS = [
     {"document_id": "one", "prompt": "Say what sings:", "chosen": " The kettle sings.", "rejected": " Rain fell."},
-    {"document_id": "two", "prompt": "Say:", "chosen": " Nobody.", "rejected": " A quick brown fox jumps over the dog."},
+    {
+        "document_id": "two",
+        "prompt": "Say:",
+        "chosen": " Nobody.",
+        "rejected": " A quick brown fox jumps over the dog.",
+    },
     {"document_id": "three", "prompt": "Who? ", "chosen": "The lazy dog by the harbour wall", "rejected": "a fox"},
 ]
 SAME = {"document_id": "same", "prompt": "Say what fell:", "chosen": " Rain fell.", "rejected": " Rain fell."}
