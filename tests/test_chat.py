@@ -138,10 +138,11 @@ def test_the_tags_of_a_template_and_its_turns_train_the_same_tokens(llama):
 
 
 def test_an_eos_outside_of_the_tags_is_trained_all_the_same(having):
-    other = having(
-        "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{{ eos_token }}{% endfor %}"
-    )
-    assert trained(talk(other, TALK[4:]), other) == "When the water is ready.</s>"
+    tagged = "{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{{ eos_token }}"
+    other = having("{% for m in messages %}" + tagged + "{% else %}{{ m.content }}{% endif %}{% endfor %}")
+    encoded = talk(other)
+    assert trained(encoded, other) == "The kettle.</s>When the water is ready.</s>"
+    assert encoded.input_ids.count(other.eos_token_id) == 2
 
 
 def test_a_template_that_never_ends_a_turn_gets_an_eos_at_the_end(having):

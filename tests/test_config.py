@@ -73,7 +73,7 @@ recipe.yaml:7: clean.0: expected one of whitespace, markup, boilerplate, redact,
 quality, decontaminate, licences, lowercase, replace, function; got 'whitespce': did you mean whitespace?
 recipe.yaml:8: clean.1.redact.0: expected one of email, phone, iban, card, ip, secret; got 'emal': did you mean email?
 recipe.yaml:9: prepare.learning_rate: unknown key `learning_rate` here: it belongs under `train`
-recipe.yaml:9: prepare.template: expected one of plain, title-description, alpaca, llama-2, llama-3, FILE.jinja; \
+recipe.yaml:9: prepare.template: expected one of plain, title-description, alpaca, llama-2, llama-3, chat, FILE.jinja; \
 got 'alpca': did you mean alpaca?
 recipe.yaml:11: train.methd: unknown key `methd`: did you mean `method`?
 recipe.yaml:12: train.batch_size: must be at least 1, got 0

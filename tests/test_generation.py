@@ -67,6 +67,33 @@ def in_double(model):
     return model.double()
 
 
+LOW_RANK = {"target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+ADAPTERS = {
+    "lora": lambda peft: peft.LoraConfig(r=4, **LOW_RANK),
+    "dora": lambda peft: peft.LoraConfig(r=4, use_dora=True, **LOW_RANK),
+    "adalora": lambda peft: peft.AdaLoraConfig(init_r=4, target_r=4, total_step=10, **LOW_RANK),
+    "adaption-prompt": lambda peft: peft.AdaptionPromptConfig(adapter_len=4, adapter_layers=2, task_type="CAUSAL_LM"),
+}
+
+
+@pytest.mark.parametrize("prefix", [[], [1, 5, 6, 7]])
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_beside_an_adapter_the_answer_is_the_likeliest_token_each_time(tiny_model, tokenizer, prompts, kind, prefix):
+    import peft
+
+    model = peft.get_peft_model(tiny_model, ADAPTERS[kind](peft)).double()
+    torch.manual_seed(0)
+    for parameter in (one for one in model.parameters() if one.requires_grad):
+        parameter.data = torch.randn_like(parameter)
+    found = answers(model, tokenizer, prompts, batch_size=3, max_new_tokens=6, prefix=prefix)
+    for index, prompt in enumerate(prompts):
+        ids = [*prefix, *prompt]
+        for token in found[index].token_ids:
+            with torch.no_grad():
+                ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+            assert token == ids[-1]
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_how_prompts_fall_into_batches_does_not_change_an_answer(tiny_model, tokenizer, attention):
     """Eleven prompts and limits, so that rows leave at other times, and others join with other lengths."""

@@ -24,6 +24,10 @@ METRICS = {
     "bits_per_byte": Metric(
         "Bits per byte", "the same, to compare with models of other tokenizers", "lower", ratio=True, told=False
     ),
+    "preference": Metric("Preference", "held-out pairs whose chosen answer the model prefers, 0 to 1"),
+    "preference_sum": Metric(
+        "Preference by sum", "the same by the likelihood of the whole answer, which favours short ones", told=False
+    ),
     "bleu": Metric("BLEU", "word sequences shared with the reference, 0 to 100"),
     "chrf": Metric("chrF", "character sequences shared with it, 0 to 100"),
     "rouge1": Metric("ROUGE-1", "single words shared with it, 0 to 1"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from steep.recipe import Architecture
+    from steep.recipe.model import Model
 
 TINY = Path(__file__).parent / "data" / "tiny"
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
@@ -109,6 +110,23 @@ class Loading(TypedDict, total=False):
     """With a score in place of the output layer."""
     on_host: bool
     """Leave them in the host's memory, to be shared out over devices later."""
+
+
+def own_dtype() -> torch.dtype:
+    """Of weights that are not trained: bfloat16 on a GPU."""
+    import torch
+
+    return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+
+
+def loading_of(model: Model, revision: str | None) -> Loading:
+    """How a recipe's model is held when it is not trained; ``revision`` is the commit that was."""
+    return Loading(
+        dtype=own_dtype(),
+        revision=revision,
+        quantization=model.quantization,
+        double_quantization=model.double_quantization,
+    )
 
 
 def load_model(name: str, **loading: Unpack[Loading]) -> PreTrainedModel:

@@ -89,7 +89,7 @@ def print_result(run: Run, console: Console) -> None:
     if STAGES[-1] in done:
         print_evaluation(run.stage("evaluate"), console, run.read()["recipe"])
     console.print(f"\nReport: {run.folder / 'report.html'}", soft_wrap=True, markup=False)
-    if "train" in done:
+    if "train" in done and run.read()["recipe"].get("train", {}).get("objective") != "reward":  # which writes nothing
         console.print(f'Try it: steep generate {run.folder} "How it begins"', soft_wrap=True, markup=False)
     elif "gather" in done:
         console.print(f"Look at the documents: steep view {run.folder}", soft_wrap=True, markup=False)

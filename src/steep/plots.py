@@ -68,14 +68,23 @@ class Chart:
     height: int = 150
 
 
-def line_chart(chart: Chart, x: Sequence[float], y: Sequence[float], *, smooth: bool = False) -> str:
-    """A line from zero up; or with ``smooth`` the points, and in front their running mean over a tenth of all."""
+Points = tuple[Sequence[float], Sequence[float]]
+
+
+def line_chart(
+    chart: Chart, x: Sequence[float], y: Sequence[float], *, smooth: bool = False, beside: Points = ((), ())
+) -> str:
+    """A line from zero up; or with ``smooth`` the points, and in front their running mean over a tenth of all.
+
+    ``beside``: a second series, drawn as diamonds on a dashed line.
+    """
     x, y = _binned(x), _binned(y)
     with _axes(chart) as (axes, figure):
         front = _running_mean(y, max(1, len(y) // 20)) if smooth else y
         if smooth:
             axes.plot(x, y, color=MUTED, linewidth=0.9, alpha=0.55)
         axes.plot(x, front, color=ACCENT, linewidth=1.8, marker="o" if len(x) == 1 else "")
+        axes.plot(_binned(beside[0]), _binned(beside[1]), "--", color=INK, linewidth=1.2, marker="D", markersize=4)
         axes.set_xlabel("step")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axes.xaxis.get_major_locator().set_params(integer=True)

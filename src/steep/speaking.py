@@ -14,6 +14,8 @@ from steep.runs import Run
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from steep.recipe import Recipe
+
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
@@ -68,25 +70,42 @@ def load(name: str, *, base: bool) -> tuple[PreTrainedModel, PreTrainedTokenizer
     ours = (run.folder / "run.json").exists()
     if not ours:
         _check_no_run(run.folder, base)
-    import torch
+    from steep.models import load_model, load_tokenizer, own_dtype, resolve
 
-    from steep.models import load_model, load_tokenizer, load_tuned, resolve
+    if ours:
+        return _of_run(run, base=base)
+    return load_model(resolve(name), dtype=own_dtype()), load_tokenizer(resolve(name))
 
-    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    if not ours:
-        return load_model(resolve(name), dtype=dtype), load_tokenizer(resolve(name))
+
+def _of_run(run: Run, *, base: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """As it was measured: quantised where the recipe says so, with the tokenizer that it was trained with."""
+    from steep import handover
+    from steep.models import fit_vocabulary, load_model, load_tokenizer, load_tuned, loading_of, resolve
+
     record = run.read()
     # what was gathered, from whatever place in the environment, no longer matters
-    model = recipe_from_stored({**record["recipe"], "gather": [{"files": "any"}]}).model
-    place = resolve(model.base, Path(record["folder"]))
-    trained = run.need("train")
-    revision = model.revision or run.summary("train")["base_revision"]
-    if base and model.from_scratch is not None:
-        raise UsageError(f"{name} was trained from scratch: it has no base")
+    recipe = recipe_from_stored({**record["recipe"], "gather": [{"files": "any"}]})
+    trained, model = run.need("train"), recipe.model
+    _check_writes(run, recipe, base=base)
     tokenizer = load_tokenizer(str(next(trained / kind for kind in ("model", "adapter") if (trained / kind).is_dir())))
-    if base:
-        return load_model(place, dtype=dtype, revision=revision), tokenizer
-    return load_tuned(trained, place, dtype=dtype, revision=revision), tokenizer
+    handover.check(run.need("prepare"), tokenizer, "generate")
+    place = resolve(model.base, Path(record["folder"]))
+    loading = loading_of(model, model.revision or run.summary("train")["base_revision"])
+    if not base:
+        return load_tuned(trained, place, tokenizer, **loading), tokenizer
+    loaded = load_model(place, **loading)
+    fit_vocabulary(loaded, tokenizer)
+    return loaded, tokenizer
+
+
+def _check_writes(run: Run, recipe: Recipe, *, base: bool) -> None:
+    if base and recipe.model.from_scratch is not None:
+        raise UsageError(f"{run.folder} was trained from scratch: it has no base")
+    if not base and recipe.train.objective == "reward":
+        raise UsageError(
+            f"{run.folder} is a reward model: it scores answers and writes none. Its base model does (--base); to "
+            "train with its scores, name the run under train.rollouts.rewards"
+        )
 
 
 def _check_no_run(folder: Path, base: bool) -> None:

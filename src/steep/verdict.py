@@ -104,8 +104,18 @@ def _sentences(scores: Scores, told: Sequence[Row]) -> Iterator[str]:
         yield _untested(scores)
     if prompted := scores.verdict.get("few_shot"):
         yield from filter(None, (_WORTH[prompted],))
+    elif _scores_answers(scores):
+        yield (
+            "The tuned model is a reward model and judged by its scores; the base is the language model it started "
+            "from, judged by how likely it finds the answers."
+        )
     elif "base" in scores.verdict:
         yield "Whether prompting the base model with examples would do as well was not measured."
+
+
+def _scores_answers(scores: Scores) -> bool:
+    judgement = scores.details.get("tuned", {}).get("preference", {}).get("judgement", {})
+    return bool(judgement.get("judged_by") == "score")
 
 
 def _untested(scores: Scores) -> str:

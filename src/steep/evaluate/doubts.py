@@ -15,6 +15,7 @@ from steep.evaluate.compare import compare_metrics, verdicts
 from steep.evaluate.disclosure import disclosed, returned
 from steep.evaluate.familiarity import Familiarity, familiarity_warning
 from steep.evaluate.general import forgetting, forgetting_gate, forgetting_warning
+from steep.evaluate.heldout import answer_of, asked_in
 from steep.evaluate.memorization import longest_runs, memorization, memorization_warning
 from steep.evaluate.results import Measured, Results
 from steep.records import CANARIES
@@ -264,19 +265,19 @@ def _own_texts(material: Material) -> list[str]:
 
     These are the template's: "Write the section ALLERGIES of the patient's record." is no leak of any text.
     """
-    lines = Counter({line: 0 for example in material.held_out for line in _prompt_lines(example)})
+    lines = Counter({line: 0 for example in material.held_out for line in asked_in(example).split("\n")})
     for row in _rows(material.training):
-        lines.update(lines.keys() & _prompt_lines(row))
-    own = [[line for line in str(one.get("prompt") or "").split("\n") if lines[line] < 2] for one in material.held_out]
-    return [_whole({**one, "prompt": "\n".join(kept)}) for one, kept in zip(material.held_out, own, strict=True)]
-
-
-def _prompt_lines(example: Mapping[str, Any]) -> set[str]:
-    return set(str(example.get("prompt") or "").split("\n"))
+        lines.update(lines.keys() & set(asked_in(row).split("\n")))
+    own = [[line for line in asked_in(one).split("\n") if lines[line] < 2] for one in material.held_out]
+    return [_joined("\n".join(kept), one) for one, kept in zip(material.held_out, own, strict=True)]
 
 
 def _whole(example: Mapping[str, Any]) -> str:
-    return "\n".join(str(example[name]) for name in ("text", "prompt", "completion") if example.get(name))
+    return _joined(asked_in(example), example)
+
+
+def _joined(asked: str, example: Mapping[str, Any]) -> str:
+    return "\n".join(filter(None, (asked, answer_of(example))))
 
 
 def _rows(training: pa.Table) -> Iterator[dict[str, Any]]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from steep.evaluate.heldout import answer_of
 from steep.generation import positions
 from steep.records import CANARIES
-from steep.tokens import encode_prompts, text_ids
+from steep.tokens import encode, encode_prompts, text_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +63,7 @@ def choose_shots(
         if len(chosen) < options.examples and len(ids) + len(example) <= room:
             ids += example
             chosen.append(candidate)
-    said = [str(example.get("completion", "")).strip() for example in chosen]
+    said = ["" if "text" in example else answer_of(example).strip() for example in chosen]
     documents = [str(example["document_id"]) for example in chosen]
     return Shots(documents, ids, bool(said) and all(one and SEPARATOR not in one for one in said))
 
@@ -79,5 +80,6 @@ def _distinct(training: pa.Table) -> list[int]:
 
 def _ids(example: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Without BOS and EOS."""
-    parts = (example.get("prompt", ""), example.get("completion", example.get("text", "")))
-    return [number for ids in text_ids(parts, tokenizer) for number in ids]
+    (encoded,) = encode([example], tokenizer, max_length=None)
+    ids = encoded.input_ids
+    return ids[ids[:1] == [tokenizer.bos_token_id] : len(ids) - (ids[-1:] == [tokenizer.eos_token_id])]

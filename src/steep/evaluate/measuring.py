@@ -18,7 +18,7 @@ from steep.evaluate.familiarity import Familiarity, familiarity, matched, score_
 from steep.evaluate.formats import format_rows
 from steep.evaluate.general import general_texts
 from steep.evaluate.harness import run_tasks
-from steep.evaluate.heldout import HeldOut, hold_out
+from steep.evaluate.heldout import HeldOut, answer_of, hold_out
 from steep.evaluate.labels import find_labels, label_rows
 from steep.evaluate.overlap import SIGNATURES, bleu_rows, chrf_rows, rouge_rows
 from steep.evaluate.perplexity import LOGITS, Likelihood, likelihoods
@@ -39,7 +39,7 @@ STRIDE = Perplexity().stride
 
 def measure_perplexity(subject: Subject, options: Perplexity, results: Results) -> None:
     """Perplexity, unless the model has a tokenizer of its own; and bits per byte."""
-    found = _likelihoods(subject, subject.examples, options.stride, "perplexity")
+    found = likelihoods_of(subject, subject.examples, options.stride, "perplexity")
     places = [place for place, one in enumerate(found) if one.tokens]
     rows = _likelihood_rows([found[place] for place in places])
     if subject.own_tokens:
@@ -49,7 +49,7 @@ def measure_perplexity(subject: Subject, options: Perplexity, results: Results) 
     results.settings["perplexity"] = {"window": subject.window, "stride": options.stride}
 
 
-def _likelihoods(subject: Subject, examples: Sequence[HeldOut], stride: float, step: str) -> list[Likelihood]:
+def likelihoods_of(subject: Subject, examples: Sequence[HeldOut], stride: float, step: str) -> list[Likelihood]:
     """``stride``: as a share of the window."""
     return likelihoods(
         subject.model,
@@ -76,7 +76,7 @@ def measure_forgetting(subject: Subject, options: Forgetting, results: Results) 
         return
     passages = general_texts(subject.folder / options.texts if options.texts else None)
     rows = [{"document_id": one.id, "text": one.text} for one in passages]
-    found = _likelihoods(subject, hold_out(rows, subject.tokenizer), STRIDE, "forgetting")
+    found = likelihoods_of(subject, hold_out(rows, subject.tokenizer), STRIDE, "forgetting")
     names = [one.id for one in passages]
     results.measured["general_perplexity"] = Measured(names, names, _likelihood_rows(found)["perplexity"])
 
@@ -85,7 +85,7 @@ def look_for_known_text(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Mapping[str, Any]], window: int
 ) -> Familiarity | None:
     """Whether a base model has read the held-out texts before; None where all of them are too short to tell."""
-    texts = [str(example.get("completion") or example.get("text") or "") for example in examples]
+    texts = [answer_of(example) for example in examples]
     pairs = matched(texts, general_texts())
     if not pairs:
         return None
@@ -187,12 +187,12 @@ def _embed(subject: Subject, options: Completion) -> tuple[Embed | None, str | N
 def _completions(subject: Subject) -> list[str]:
     """All completions as answers, of training and of the test."""
     training = [
-        row["completion"]
+        answer_of(row)
         for batch in (subject.training.to_batches() if subject.training is not None else ())
         for row in batch.to_pylist()
         if row.get("source") != CANARIES
     ]
-    held_out = [row["completion"] for row in subject.rows if "completion" in row]
+    held_out = [answer_of(row) for row in subject.rows if "text" not in row]
     return completion.as_answers([*training, *held_out], subject.cut_by)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from steep.evaluate.canaries import exposure
 from steep.evaluate.few_shot import Shots
-from steep.evaluate.heldout import hash_of, hold_out, without_template
+from steep.evaluate.heldout import hash_of, hold_out, last_turn, without_template
 from steep.evaluate.ledger import Ledger
 from steep.evaluate.measuring import (
     measure_completion,
@@ -18,6 +18,7 @@ from steep.evaluate.measuring import (
     measure_perplexity,
     measure_tasks,
 )
+from steep.evaluate.preference import measure_preference
 from steep.evaluate.results import Results
 from steep.evaluate.subject import Subject
 from steep.generation import decode, positions
@@ -33,6 +34,7 @@ _MEASURES: dict[str, Callable[[Subject, Any, Results], None]] = {
     "continuation": measure_continuation,
     "completion": measure_completion,
     "forgetting": measure_forgetting,
+    "preference": measure_preference,
     "lm_eval": measure_tasks,
 }
 """The other steps look at the results of all models together."""
@@ -49,30 +51,34 @@ def evaluate_model(  # noqa: PLR0913
     shots: Shots | None = None,
     canaries: Sequence[Mapping[str, str]] = (),
     cut_by: PreTrainedTokenizerBase | None = None,
+    truncation_side: str = "right",
     folder: Path = Path(),
     ledger: Path | None = None,
 ) -> Results:
-    """Measure one model on held-out examples: rows with ``document_id`` and ``text``, or ``prompt`` and ``completion``.
+    """Measure one model on held-out examples: rows with ``document_id`` and the columns of one of `records.FORMS`.
 
-    The model sees at most ``max_length`` tokens at a time, as in training, and never more than its positions.
+    ``model`` is a causal language model, or, where `preference` is the only step, one that gives a score. It sees at
+    most ``max_length`` tokens at a time, as in training, and never more than its positions.
     ``training``: the training examples, whose completions are labels. ``shots``: examples before every prompt.
     ``canaries``: rows of ``canaries.json``. ``cut_by``: another model's tokenizer, which cuts texts into prompts and
     references to ``max_length`` in place of this one's; of the same vocabulary, it takes this one's place altogether.
+    ``truncation_side``: where pairs of answers are cut that are longer, as `prepare.truncation_side`.
     ``folder``: where relative paths start. ``ledger``: a file that keeps what is done, so that the same call goes on.
     """
     if cut_by is not None and cut_by.get_vocab() == tokenizer.get_vocab():
         tokenizer = cut_by
-    cut = hold_out(examples, cut_by or tokenizer)
-    longest = max_length or positions(model) or max(len(example.input_ids) for example in cut)
+    held_out = hold_out(examples, cut_by or tokenizer)
+    longest = max_length or positions(model) or max(len(example.input_ids) for example in held_out)
     subject = Subject(
         model=model,
         tokenizer=tokenizer,
         rows=examples,
-        examples=cut if cut_by in (None, tokenizer) else hold_out(without_template(examples, cut_by), tokenizer),
+        examples=held_out if cut_by in (None, tokenizer) else hold_out(without_template(examples, cut_by), tokenizer),
         window=_window(model, longest, shots),
         cut_by=cut_by or tokenizer,
-        cut=cut,
+        cut=[last_turn(one) if "messages" in row else one for row, one in zip(examples, held_out, strict=True)],
         task_window=_window(model, longest) if cut_by is None else longest,
+        truncation_side=truncation_side,
         training=training,
         shots=shots,
         folder=folder,

@@ -128,7 +128,7 @@ def windows(number: int, example: HeldOut, window: int, stride: int) -> Iterator
             return
 
 
-def batches(found: Sequence[Window], todo: Sequence[int], prefix: int = 0) -> Iterator[list[int]]:
+def batches(found: Sequence[Window | HeldOut], todo: Sequence[int], prefix: int = 0) -> Iterator[list[int]]:
     """Which windows go together: those of like length, the longest first, as what does not fit fails at once.
 
     ``prefix``: tokens that will stand before each of them.

@@ -31,9 +31,11 @@ class Subject:
     cut_by: PreTrainedTokenizerBase
     """The tokenizer that cuts the texts into prompts and references, the same for all models ..."""
     cut: list[HeldOut]
-    """... the examples as it encodes them ..."""
+    """... the examples as it encodes them, of a conversation the last turn scored alone ..."""
     task_window: int
     """... and the tokens of it that a prompt and its answer may have."""
+    truncation_side: str
+    """Where pairs that have more are cut."""
     training: pa.Table | None
     shots: Shots | None
     folder: Path

@@ -70,7 +70,7 @@ def prepare_examples(
     _check(rows, options, template, tokenizer)
     groups = group_documents(rows, template_contents(rows, template))
     rows = [{**row, "group": group} for row, group in zip(rows, groups, strict=True)]
-    planted = make_canaries(options.canaries, template, tokenizer, fit) if options.canaries else []
+    planted = make_canaries(options.canaries, template, tokenizer, fit.max_length) if options.canaries else []
     sides = _sides(rows, _make(rows, Maker(template, tokenizer, fit)), options.split)
     sides["train"].left_out += [Skipped(REPETITION)] * repetitions
     sides["train"].examples = list(repeated(sides["train"].examples, options.repeat))

@@ -41,7 +41,9 @@ class Canary:
         return {"secret": self.secret, **self.example.columns}
 
 
-def make_canaries(options: Canaries, template: Template, tokenizer: PreTrainedTokenizerBase, fit: Fit) -> list[Canary]:
+def make_canaries(
+    options: Canaries, template: Template, tokenizer: PreTrainedTokenizerBase, max_length: int | None
+) -> list[Canary]:
     """Draw them; each is to be trained ``options.repeat`` times.
 
     Raises UsageError where the template loses the secret, ``max_length`` cuts it, or examples are of a form in which
@@ -56,7 +58,7 @@ def make_canaries(options: Canaries, template: Template, tokenizer: PreTrainedTo
     names = [_name(number) for number in draw.sample(range(len(_SYLLABLES) ** 3), options.count)]
     secrets = [str(number) for number in draw.sample(CANARY_NUMBERS, options.count)]
     parts = [_parts(template, name, secret) for name, secret in zip(names, secrets, strict=True)]
-    examples = _examples(parts, tokenizer, fit)
+    examples = _examples(parts, tokenizer, max_length)
     return [Canary(secret, example) for secret, example in zip(secrets, examples, strict=True)]
 
 
@@ -92,13 +94,15 @@ def _filled(template: Template, part: str, text: str) -> str:
     return str(alone.render(dict.fromkeys(expression.needed or expression.names, text), "canary")[part])
 
 
-def _examples(parts: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerBase, fit: Fit) -> list[Example]:
+def _examples(
+    parts: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerBase, max_length: int | None
+) -> list[Example]:
     examples = []
     for number, (part, whole) in enumerate(zip(parts, fit_examples(parts, tokenizer, Fit(None)), strict=True)):
         needed = len(whole.sequences[0].input_ids)
-        if fit.max_length is not None and needed > fit.max_length:
+        if max_length is not None and needed > max_length:
             raise UsageError(
-                f"prepare.canaries: a canary has {needed} tokens, and prepare.max_length {fit.max_length} would cut "
+                f"prepare.canaries: a canary has {needed} tokens, and prepare.max_length {max_length} would cut "
                 f"its secret: raise it to {needed} or more"
             )
         name = f"canary-{number}"

@@ -67,12 +67,14 @@ def _made(run: Mapping[str, Any], train: Mapping[str, Any] | None) -> dict[str, 
     """What the run made, as label and value."""
     model, options = run["recipe"]["model"], run["recipe"]["train"]
     scratch = model.get("from_scratch")
-    lora = f"LoRA, rank {options['lora']['rank']}, alpha {options['lora']['alpha']}"
     facts = {
         "Name": run["name"],
         "Base model": "none: trained from scratch" if scratch else model["base"],
-        "Method": lora if options["method"] == "lora" else "all weights" if scratch else "full fine-tuning",
+        "Method": "all weights" if scratch else _method(options),
+        "Objective": options.get("objective", "sft"),
     }
+    if model.get("quantization", "none") != "none":
+        facts["Base model"] += f", in {model['quantization']}"
     if train:
         if train["base_revision"] and not scratch:
             facts["Base model"] += f", commit {train['base_revision']}"
@@ -83,6 +85,19 @@ def _made(run: Mapping[str, Any], train: Mapping[str, Any] | None) -> dict[str, 
     facts["Time"] = duration(sum(stage["seconds"] for stage in run["stages"].values()))
     facts["Hardware"] = plain(run["hardware"])
     return facts
+
+
+def _method(options: Mapping[str, Any]) -> str:
+    """In words, with what says how large an adapter is."""
+    method = options["method"]
+    if method == "lora":
+        name = "DoRA" if options["lora"].get("use_dora") else "LoRA"
+        return f"{name}, rank {options['lora']['rank']}, alpha {options['lora']['alpha']}"
+    if method == "adalora":
+        return f"AdaLoRA, rank {options['adalora']['init_r']} to {options['adalora']['target_r']}"
+    if method == "adaption-prompt":
+        return f"adaption prompt of {options['adaption_prompt']['adapter_len']} tokens"
+    return "full fine-tuning"
 
 
 def _so_far(summaries: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:

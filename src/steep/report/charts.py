@@ -117,29 +117,48 @@ def _unit(gap: Difference, scores: Scores) -> float | None:
     return (gap.high - gap.low) / 2 / reach * math.sqrt(scores.statistics.clusters) or 1.0
 
 
-def curves(run_folder: Path) -> dict[str, str]:
+QUALITY = {
+    "rewards/accuracies": "Preference: share of the batch’s pairs whose chosen answer is preferred",
+    "accuracy": "Preference: share of the batch’s pairs whose chosen answer has the higher score",
+    "reward": "Mean reward of the answers",
+}
+"""What some objectives log beside the loss, which says little of their progress."""
+
+
+def curves(run_folder: Path) -> dict[str, Any]:
+    """Charts of the training by what they show; ``validated``: the loss has the validation loss beside it."""
     rows = read_json_lines(run_folder / "train" / "metrics.jsonl")
+    loss, validation = _points(rows, "loss"), _points(rows, "eval_loss")
+    about = " ".join(filter(None, (_about("Training loss", loss), _about("Validation loss", validation))))
 
-    def points(column: str) -> tuple[Sequence[float], Sequence[float]]:
-        found = [(row["step"], row[column]) for row in rows if _finite(row.get(column))]
-        return [step for step, _ in found], [value for _, value in found]
+    def losses(width: str, *size: int) -> str:
+        return line_chart(Chart(f"loss-{width}", "Training loss", about, *size), *loss, smooth=True, beside=validation)
 
-    def about(column: str, name: str) -> str:
-        _, values = points(column)
-        return f"{name} at each of {len(values)} steps, from {values[0]:.4g} to {values[-1]:.4g}." if values else ""
+    def small(column: str, title: str, *, smooth: bool = False) -> str:
+        points = _points(rows, column)
+        return line_chart(Chart(column.replace("/", "-"), title, _about(title, points)), *points, smooth=smooth)
 
-    loss = about("loss", "Training loss")
     return {
-        "wide": line_chart(Chart("loss-wide", "Training loss", loss, 620, 330), *points("loss"), smooth=True),
-        "narrow": line_chart(Chart("loss-narrow", "Training loss", loss, height=230), *points("loss"), smooth=True),
-        "rate": line_chart(
-            Chart("rate", "Learning rate", about("learning_rate", "Learning rate")), *points("learning_rate")
-        ),
-        "speed": line_chart(
-            Chart("speed", "Tokens per second", about("tokens_per_second", "Tokens per second")),
-            *points("tokens_per_second"),
-        ),
+        "wide": losses("wide", 620, 330),
+        "narrow": losses("narrow", 330, 230),
+        "validated": bool(validation[0]),
+        "quality": {
+            title: small(name, title, smooth=True) for name, title in QUALITY.items() if _points(rows, name)[0]
+        },
+        "rate": small("learning_rate", "Learning rate"),
+        "speed": small("tokens_per_second", "Tokens per second"),
     }
+
+
+def _points(rows: Sequence[Mapping[str, Any]], column: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Steps and values of the rows that have one: a validation's has no loss, a step's no validation loss."""
+    found = [(row["step"], row[column]) for row in rows if _finite(row.get(column))]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def _about(name: str, points: tuple[Sequence[float], Sequence[float]]) -> str:
+    values = points[1]
+    return f"{name} at each of {len(values)} steps, from {values[0]:.4g} to {values[-1]:.4g}." if values else ""
 
 
 def _finite(value: Any) -> bool:

@@ -16,6 +16,9 @@ ABOUT = {
     "familiarity": "How well the base model knows the held-out text: on a text that it has read before, little is "
     "proven.",
     "confusion": "Rows are the true labels, columns what the model answered; other is an answer that is no label.",
+    "judgement": "A language model prefers the answer that it finds likelier, a reward model the one to which it gives "
+    "the higher score. The base of a reward model is the language model that it started from, so it is judged by "
+    "likelihood.",
     "format_faults": "Why answers have not the wanted form, and how many.",
 }
 KEYS: Mapping[str, Mapping[str, str]] = {
@@ -64,6 +67,12 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "low": "Lower bound, 95 % interval",
         "high": "Upper bound",
         "worst": "Most on",
+    },
+    "preference": {
+        "judged_by": "Preferred by",
+        "pairs": "Pairs",
+        "cut": "Of them cut to the length of training",
+        "no_room": "Left out: the prompt leaves no room",
     },
     "familiarity": {
         "texts": "Held-out texts",

@@ -19,20 +19,22 @@ from steep.stages.stage import Stage, tokenizer_of, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from steep.evaluate import Material, Results, Shots
+    from steep.models import Loading
 
 
 def evaluate(stage: Stage) -> None:
+    from steep import handover
     from steep.models import load_tuned, resolve
 
     bench = Bench(stage)
+    handover.check(stage.run.need("prepare"), bench.tokenizer, "evaluate")
     results = dict(bench.untuned())
     base = resolve(stage.recipe.model.base, stage.folder)
-    tuned = load_tuned(stage.run.need("train"), base, dtype=dtype(), revision=bench.revision)
-    results["tuned"] = bench.measure("tuned", tuned)
+    loading = bench.loading | {"reward": stage.recipe.train.objective == "reward"}
+    results["tuned"] = bench.measure("tuned", load_tuned(stage.run.need("train"), base, bench.tokenizer, **loading))
     scores = bench.finish(results, stage.recipe.name)
     stage.summarise(documents=scores.test_set.documents)
 
@@ -43,7 +45,7 @@ def evaluate_other(run: Run, recipe: RecipeFile, name: str) -> Path:
     It answers the same prompts, encoded by its own tokenizer. Interrupted work goes on. The run's stages up to prepare
     must be finished.
     """
-    from steep.models import load_model, load_tokenizer, resolve
+    from steep.models import load_model, load_tokenizer, own_dtype, resolve
 
     place = resolve(name)
     tokenizer = load_tokenizer(place)  # now: a name that is no model's is found before any work
@@ -54,7 +56,8 @@ def evaluate_other(run: Run, recipe: RecipeFile, name: str) -> Path:
     _begin(work, fingerprint(prepared, steps, place, _files(Path(place))))
     bench = Bench(Stage(run, recipe.recipe, recipe.folder, work))
     results = dict(bench.untuned())
-    results["tuned"] = bench.measure("tuned", load_model(place, dtype=dtype()), tokenizer=tokenizer)
+    other = load_model(place, dtype=own_dtype(), reward=_is_reward_model(place))
+    results["tuned"] = bench.measure("tuned", other, tokenizer=tokenizer)
     bench.finish(results, name)
     shutil.rmtree(final, ignore_errors=True)
     return work.rename(final)
@@ -70,6 +73,12 @@ def _files(folder: Path) -> list[tuple[str, int]]:
     return sorted((path.name, path.stat().st_mtime_ns) for path in folder.glob("*"))
 
 
+def _is_reward_model(place: str) -> bool:
+    from transformers import AutoConfig
+
+    return any("SequenceClassification" in name for name in AutoConfig.from_pretrained(place).architectures or ())
+
+
 def _begin(work: Path, print_: str) -> None:
     """Go on with what was interrupted, if it was the same."""
     mark = work / "begun"
@@ -77,13 +86,6 @@ def _begin(work: Path, print_: str) -> None:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         mark.write_text(print_, "utf-8")
-
-
-def dtype() -> torch.dtype:
-    """Of the weights: bfloat16 on a GPU."""
-    import torch
-
-    return torch.bfloat16 if torch.cuda.is_available() else torch.float32
 
 
 def _measures_schema() -> pa.Schema:
@@ -104,6 +106,13 @@ class Bench:
         """Of the base model: what was trained, not what is newest."""
         run, asked = self.stage.run, self.stage.recipe.model.revision
         return asked or (run.summary("train")["base_revision"] if "train" in run.read()["stages"] else None)
+
+    @cached_property
+    def loading(self) -> Loading:
+        """How base and tuned model are loaded, alike, so that nothing but the tuning is between them."""
+        from steep.models import loading_of
+
+        return loading_of(self.stage.recipe.model, self.revision)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -140,12 +149,13 @@ class Bench:
     def untuned(self) -> Iterator[tuple[Model, Results]]:
         """The base model, alone and with examples in its prompt; nothing for a model trained from scratch."""
         from steep.evaluate import choose_shots, look_for_known_text
-        from steep.models import load_model, resolve
+        from steep.models import fit_vocabulary, load_model, resolve
 
         recipe = self.stage.recipe
         if recipe.model.from_scratch is not None:
             return
-        model = load_model(resolve(recipe.model.base, self.stage.folder), dtype=dtype(), revision=self.revision)
+        model = load_model(resolve(recipe.model.base, self.stage.folder), **self.loading)
+        fit_vocabulary(model, self.tokenizer)
         base = self.measure("base", model)
         steps = dict(step.chosen for step in recipe.evaluate)
         if "forgetting" in steps:
@@ -181,6 +191,7 @@ class Bench:
             shots=shots,
             canaries=self._canaries(),
             cut_by=self.tokenizer if tokenizer else None,
+            truncation_side=self.stage.recipe.prepare.truncation_side,
             folder=self.stage.folder,
             ledger=self.stage.work / f"{name}.jsonl",
         )
