@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from steep.machine import this_machine
 from steep.recipe import Recipe
 from steep.sizes import Shape, training_memory
+from steep.terminal import QUIET
 
 if TYPE_CHECKING:  # imported by the process that measures alone: the other would hold memory of the same GPU
     import pyarrow as pa
@@ -252,7 +253,8 @@ def measured(setting: Setting, seconds: float, quick: bool) -> dict[str, Any]:
     """In a process of its own, so that nothing is left of the one before; why where there is no measurement."""
     command = [sys.executable, __file__, "--one", setting.name, *(["--quick"] if quick else [])]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        environ = {**QUIET, **os.environ}  # as the stages of a run have it
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=environ)
     except subprocess.TimeoutExpired:
         return {"error": f"not done after {seconds:.0f} s"}
     if done.returncode:

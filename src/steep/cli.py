@@ -467,3 +467,30 @@ def list_(
         typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
     else:
         print_listing(found, runs, console())
+
+
+@app.command("verify-resume")
+def verify(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option(min=4, help="How long to train.")] = 20,
+    kills: Annotated[int, typer.Option(min=1, max=20, help="How often it is killed.")] = 3,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show that a training that is killed and goes on ends with the weights of one that was left alone."""
+    from steep.errors import ModelError
+    from steep.resuming import verify_resume
+    from steep.terminal import console
+
+    if kills >= steps:
+        raise UsageError(f"--kills {kills} needs more than {kills} steps; --steps is {steps}")
+    out = console()
+    tell = lambda text: out.print(text, markup=False)  # noqa: E731
+    found = verify_resume(
+        recipe, overrides or (), runs=runs, steps=steps, kills=kills, note=_stage_note(out), tell=tell
+    )
+    said = "equal to the last bit" if found.difference == 0 else f"up to {found.difference:.2g} of the largest apart"
+    after = ", ".join(map(str, found.kills))
+    typer.echo(f"{found.steps} steps, killed after {after}: {found.tensors} tensors of weights are {said}")
+    if not found.passed:
+        raise ModelError("training does not resume exactly: keep the folder, and report it")

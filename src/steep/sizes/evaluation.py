@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from steep.sizes.answers import PREFILL, SORTED, SORTED_BYTES, answer_budget, answer_bytes
 from steep.sizes.memory import LIBRARIES, Memory
-from steep.sizes.parameters import adapted_linears, adapter_size, base_bytes, trainable_parameters
+from steep.sizes.parameters import TRAINED, adapted_linears, base_bytes, trainable_parameters
 from steep.sizes.shape import Shape
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _model(shape: Shape, recipe: Recipe, size: int) -> float:
 
 
 def _adapter(shape: Shape, recipe: Recipe) -> float:
-    return adapter_size(recipe) * trainable_parameters(shape, recipe.train, len(recipe.model.added_tokens))
+    return TRAINED * trainable_parameters(shape, recipe.train, len(recipe.model.added_tokens))
 
 
 def merge_memory(shape: Shape, recipe: Recipe) -> Memory | None:

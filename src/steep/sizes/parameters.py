@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from steep.sizes.shape import Linear, Shape, adapted
 
 if TYPE_CHECKING:
-    from steep.recipe import Model, Recipe, Train
+    from steep.recipe import Model, Train
 
 NF4_BLOCK, CONSTANTS_BLOCK = 64, 256
 """Weights that share a constant, and constants that share one when they are quantised as well (bitsandbytes)."""
@@ -76,10 +76,5 @@ def _stored(linear: Linear, model: Model, size: int) -> float:
     return size * numbers + bias
 
 
-def adapter_size(recipe: Recipe) -> int:
-    """Bytes of a trained number: float32, except that TRL keeps adapters of quantised weights in bfloat16, as QLoRA
-    does, and that PEFT's adaption prompts have the dtype of the weights."""
-    train, quantized = recipe.train, recipe.model.quantization != "none"
-    if train.method == "adaption-prompt":
-        return 2 if train.dtype == "bfloat16" and not quantized else 4
-    return 2 if quantized and train.method != "full" else 4
+TRAINED = 4
+"""Bytes of a trained number: `steep.train` keeps all of them in float32."""

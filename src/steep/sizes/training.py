@@ -15,7 +15,7 @@ from steep.sizes.activations import Arithmetic, backward_activations, dora_bytes
 from steep.sizes.answers import answer_bytes
 from steep.sizes.memory import Memory
 from steep.sizes.optimizers import optimizer_bytes, step_bytes
-from steep.sizes.parameters import adapter_size, base_bytes, trainable_parameters
+from steep.sizes.parameters import TRAINED, base_bytes, trainable_parameters
 from steep.sizes.shape import Shape
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _states(shape: Shape, recipe: Recipe) -> Memory:
     """What stays from step to step. FSDP2 shares it out (Zhao et al. 2023, arXiv 2304.11277) and gathers two layers and
     the embeddings; DDP has the gradients twice, in buckets (Li et al. 2020, arXiv 2006.15704, section 3.2)."""
     train, added = recipe.train, len(recipe.model.added_tokens)
-    trained, size = trainable_parameters(shape, train, added), adapter_size(recipe)
+    trained, size = trainable_parameters(shape, train, added), TRAINED
     weights = 4.0 * trained if train.method == "full" else _base(shape, recipe) + size * trained
     state = optimizer_bytes(shape, train, added) * (size / 4 if train.optim.startswith("adamw_torch") else 1)
     gradients = float(size * trained)
@@ -126,7 +126,7 @@ def _copies(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
     if train.method == "full":
         return 2 * shape.layer_matrices
     times = 3 if train.method == "adalora" else 1
-    return 2 * times * trainable_parameters(shape, train) if adapter_size(recipe) == 4 else 0
+    return 2 * times * trainable_parameters(shape, train)
 
 
 def _answers(shape: Shape, recipe: Recipe, states: Memory) -> Memory:
@@ -139,8 +139,7 @@ def _answers(shape: Shape, recipe: Recipe, states: Memory) -> Memory:
 
 
 def _loss(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
-    """The head of `steep.speed.loss`: logits in float32 and once more while they are summed; from the second portion on
-    those of the one before as well. Beside them the hidden states, their gradient, the last norm's input, and where the
+    """The head of `steep.speed.loss`: logits in float32 and once more while they are summed. Beside them the hidden states, their gradient, the last norm's input, and where the
     head is trained its gradient in float32 and its weights in bfloat16."""
     size, full = (2 if recipe.train.dtype == "bfloat16" else 4), recipe.train.method == "full"
     tokens = tokens_at_a_time(recipe)
@@ -150,7 +149,7 @@ def _loss(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
         entries = 1 if recipe.train.objective == "reward" else min(ENTRIES, shape.vocab_size)
         return tokens * entries * 12 + hidden + head
     limit, logits = TRAINED_LOGITS["cuda" if cuda else "cpu"], tokens * shape.vocab_size
-    return (12 * limit if logits > limit else 8 * logits) + hidden + head
+    return 8 * min(limit, logits) + hidden + head
 
 
 def _head_gradient(shape: Shape, recipe: Recipe) -> float:

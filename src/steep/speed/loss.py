@@ -110,6 +110,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 hidden_grad[chunk] = grad @ weight
             if weight_grad is not None:
                 weight_grad += grad.T @ hidden[chunk]
+            del logits, grad  # else they are still held while those of the next chunk are made
         ctx.save_for_backward(hidden_grad, weight_grad)
         ctx.weight_dtype = weight.dtype
         return total
