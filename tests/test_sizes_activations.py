@@ -161,8 +161,6 @@ CASES = {
     "adaption prompt": recipe(method="adaption-prompt", adaption_prompt={"adapter_layers": 2}),
     "nf4": recipe("nf4"),
     "nf4 of two layers": recipe("nf4", lora={"target_modules": ["q_proj", "down_proj"]}),
-    "int8": recipe("int8"),
-    "int8 of two layers": recipe("int8", lora={"target_modules": ["q_proj", "down_proj"]}),
 }
 
 
@@ -225,3 +223,10 @@ def largest(options: Recipe, config: dict[str, Any] = CONFIG) -> float:
             optimizer.step()
             optimizer.zero_grad()
     return held.most
+
+
+def test_int8_layers_keep_their_inputs_on_a_gpu_behind_the_back_of_checkpointing():
+    """As measured: 33.5 GiB for 4 x 2,048 tokens of Llama 3 8B with checkpointing, where nf4 took 10.2."""
+    shape, checkpointed = Shape.of(CONFIG), {"gradient_checkpointing": True}
+    nf4, int8 = (kept_activations(shape, recipe(name, **checkpointed), cuda=True) for name in ("nf4", "int8"))
+    assert int8 - nf4 == shape.num_hidden_layers * 2 * sum(one.inputs for one in shape.linears)

@@ -86,7 +86,7 @@ def test_the_commit_of_a_hub_model_is_kept_with_the_run(copied_run, tmp_path, ti
     run = Run(copied_run / "small")
     record = run.read()
     record["recipe"]["model"]["base"] = "acme/llama"
-    record["recipe"]["train"]["max_steps"] = 1
+    record["recipe"]["train"] |= {"max_steps": 1, "warmup_ratio": 0.0}
     stage = Stage(run, recipe_from_stored(record["recipe"]), Path(record["folder"]), run.partial("train"))
     stages.train(stage)
     summary = json.loads((stage.work / "summary.json").read_text())
@@ -98,7 +98,7 @@ def test_the_base_that_is_measured_is_the_commit_that_was_trained(given, used, c
     class Asked(Exception):
         pass
 
-    def load(name, *, dtype, revision):
+    def load(name, *, revision, **options):
         raise Asked(revision)
 
     monkeypatch.setattr("steep.models.load_model", load)

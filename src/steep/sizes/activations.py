@@ -63,7 +63,9 @@ def _inputs(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
     train, numbers = recipe.train, Arithmetic.of(recipe, cuda=cuda)
     trained = list(shape.linears) if train.method == "full" else list(dict.fromkeys(adapted_linears(shape, train)))
     quantized = recipe.model.quantization != "none"
-    if recipe.model.quantization == "int8":  # bitsandbytes keeps the input of all its layers
+    if recipe.model.quantization == "int8":
+        if cuda:
+            return rounded_inputs(shape)
         trained = list(shape.linears)
     if not numbers.half or (quantized and numbers.autocast):
         return _once(trained) * numbers.size
@@ -73,6 +75,12 @@ def _inputs(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
     copy = 2 if numbers.autocast else 4
     mask = 1 if train.adapter and train.adapter.dropout else 0
     return sum(one.inputs for one in trained) * (copy + mask)
+
+
+def rounded_inputs(shape: Shape) -> int:
+    """Bytes per token that bitsandbytes' int8 layers keep of their inputs, each a float16 copy of its own; they do so
+    behind the back of checkpointing, which therefore saves little beside int8 weights."""
+    return 2 * sum(one.inputs for one in shape.linears)
 
 
 def _once(linears: list[Linear]) -> int:
@@ -99,7 +107,8 @@ def kept_activations(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
     stream = 4 if train.method == "full" else numbers.size
     angles = 2 * shape.head_dim * stream
     if train.gradient_checkpointing:
-        return shape.num_hidden_layers * shape.hidden_size * stream + angles
+        inputs = rounded_inputs(shape) if recipe.model.quantization == "int8" and cuda else 0
+        return shape.num_hidden_layers * (shape.hidden_size * stream + inputs) + angles
     layer = layer_activations(shape, recipe, cuda=cuda)
     if train.method == "full":
         return shape.num_hidden_layers * layer + angles
