@@ -19,9 +19,14 @@ from pathlib import Path
 from types import FrameType
 
 from steep.errors import INTERRUPTED
+from steep.terminal import QUIET
 
 HERE = ("--standalone",)
-HANDED_ON = (signal.SIGINT, signal.SIGUSR1)
+HOLD = "hold"
+"""Tells the main process to hold the run's folder: on several machines nobody else does."""
+HANDED_ON = (signal.SIGINT, signal.SIGTERM)
+"""Both mean that a checkpoint is to be saved at the end of the step; a cluster that wants its machines back sends the
+second."""
 TOLD = "TORCHELASTIC_ERROR_FILE"
 """Names the file in which the launcher looks for why a process failed."""
 PATIENCE = 3.0
@@ -42,8 +47,9 @@ def train_together(folder: Path, processes: int, machines: Sequence[str] = HERE)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     stage = ["-m", "steep.stages", str(folder), "train", str(os.getpid())]
+    stage += [HOLD] if machines != HERE else []
     arguments = [*machines, "--nproc-per-node", str(processes), "--max-restarts", "0"]
-    arguments += ["--signals-to-handle", "SIGTERM,SIGHUP,SIGQUIT", *stage]
+    arguments += ["--signals-to-handle", "SIGHUP,SIGQUIT", *stage]
     for number in HANDED_ON:
         signal.signal(number, _hand_on)
     try:
@@ -97,6 +103,7 @@ def wait_to_be_ended() -> None:
 
 def main() -> None:
     *machines, devices, folder = sys.argv[1:]
+    os.environ.update({**QUIET, **os.environ})
     sys.exit(train_together(Path(folder), int(devices), machines))
 
 
