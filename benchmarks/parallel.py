@@ -283,7 +283,26 @@ def texts(rows: int, length: int) -> Any:
     import pyarrow as pa
 
     draw = random.Random(0)
-    words = "the kettle sings when water is ready and nobody minded rain on a roof by the harbour wall".split()
+    words = [
+        "the",
+        "kettle",
+        "sings",
+        "when",
+        "water",
+        "is",
+        "ready",
+        "and",
+        "nobody",
+        "minded",
+        "rain",
+        "on",
+        "a",
+        "roof",
+        "by",
+        "the",
+        "harbour",
+        "wall",
+    ]
     return pa.table({"text": [" ".join(draw.choices(words, k=length)) for _ in range(rows + 4)]})
 
 

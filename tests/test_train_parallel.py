@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from together import train
 
 from steep.errors import UsageError
 from steep.models import new_model
@@ -20,6 +19,7 @@ from steep.recipe import Train
 from steep.train import parallel
 from steep.train.order import Shuffled
 from steep.train.saving import trainable_state
+from together import train
 
 KINDS = {
     "LoRA, packed": {"method": "lora"},
@@ -122,7 +122,9 @@ def test_a_checkpoint_of_two_processes_is_that_of_one(courses, kind):
 
 
 def test_the_summary_counts_the_parameters_of_all_processes(courses):
-    found = [json.loads((courses / "full by FSDP2, packed" / way / "summary.json").read_text()) for way in ("one", "two")]
+    found = [
+        json.loads((courses / "full by FSDP2, packed" / way / "summary.json").read_text()) for way in ("one", "two")
+    ]
     assert [one["devices"] for one in found] == [1, 2]
     assert found[0]["parameters"] == found[1]["parameters"]
 
@@ -144,7 +146,9 @@ def test_full_training_on_several_devices_is_divided_and_adapters_are_not():
 
 
 def test_a_wrong_number_of_processes_says_how_to_start_them():
-    with pytest.raises(UsageError, match=r"train.devices x train.nodes is 4, and the processes here are 1: `steep run`"):
+    with pytest.raises(
+        UsageError, match=r"train.devices x train.nodes is 4, and the processes here are 1: `steep run`"
+    ):
         parallel.join(Train(devices=2, nodes=2))
 
 

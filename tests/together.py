@@ -8,13 +8,35 @@ from pathlib import Path
 
 import pyarrow as pa
 import torch
+from torch.distributed.tensor import DTensor
 
 from steep.models import load_model, load_tokenizer
 from steep.recipe import Train
 from steep.train import train_model
 from steep.train.parallel import join
 
-WORDS = "the kettle sings when water is ready and nobody minded rain on a roof by the harbour wall all morning".split()
+WORDS = [
+    "the",
+    "kettle",
+    "sings",
+    "when",
+    "water",
+    "is",
+    "ready",
+    "and",
+    "nobody",
+    "minded",
+    "rain",
+    "on",
+    "a",
+    "roof",
+    "by",
+    "the",
+    "harbour",
+    "wall",
+    "all",
+    "morning",
+]
 EXAMPLES = pa.table({"text": [" ".join(WORDS[begin % 15 : begin % 15 + 2 + begin % 9]) for begin in range(45)]})
 QUANTIZED = "quantized"
 SHARED = {"max_steps": 12, "save_steps": 6, "save_total_limit": 9, "learning_rate": 1e-2, "dtype": "float32"}
@@ -28,7 +50,8 @@ def train(base, folder, **options):
     join(wanted)
     model = load_model(str(base), dtype=torch.float32, on_host=wanted.sharded, quantization=quantization)
     tokenizer = load_tokenizer(str(base))
-    return train_model(EXAMPLES, wanted, model=model, tokenizer=tokenizer, max_length=24, folder=Path(folder))
+    train_model(EXAMPLES, wanted, model=model, tokenizer=tokenizer, max_length=24, folder=Path(folder))
+    assert all(isinstance(weight, DTensor) == wanted.sharded for weight in model.parameters())
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from steep.errors import INTERRUPTED
 from steep.terminal import QUIET
@@ -77,12 +78,13 @@ def end_all() -> None:
         os.kill(process, signal.SIGKILL)
 
 
-def _tell(code: int, said: object) -> int:
+def _tell(code: int, said: dict[str, Any]) -> int:
     """A process that was killed looks as if this one had been: it is explained by how it ended."""
-    if code < 0 and not said:
-        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
-    if isinstance(said, dict) and code != INTERRUPTED:
+    if isinstance(said["message"], dict):  # by tell_launcher; otherwise a traceback is there already
         print(said["message"]["message"])  # noqa: T201
     return INTERRUPTED if code == INTERRUPTED else 1
 
