@@ -166,6 +166,48 @@ for _name, _help in {
 
 
 @app.command()
+def launch(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Machines: overrides train.nodes.")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="GPUs on each: overrides train.devices.")] = None,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Write a job for Slurm and submit it.")] = False,
+    submit: Annotated[bool, typer.Option(help="Hand the job to Slurm.")] = True,
+    partition: Annotated[str | None, typer.Option(help="Of the Slurm cluster.")] = None,
+    time: Annotated[str | None, typer.Option(help="Limit of the Slurm job, such as 12:00:00.")] = None,
+    account: Annotated[str | None, typer.Option(help="That pays for the Slurm job.")] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster to train on; `local` starts one here.")
+    ] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Train on several machines: through Slurm, through Ray, or by hand. The runs must be on shared storage."""
+    if slurm and ray:
+        raise UsageError("--slurm and --ray are two ways to train: give one of them")
+    from steep.launch import begin, by_hand
+    from steep.pipeline import Options
+
+    shorter = {"train.nodes": nodes, "train.devices": devices}
+    words = [*(overrides or ()), *(f"{key}={value}" for key, value in shorter.items() if value is not None)]
+    _run(recipe, words, Options(until="prepare"), runs)
+    training = begin(recipe, words, runs)
+    if training and slurm:
+        from steep.launch.slurm import Allocation, write
+        from steep.launch.slurm import submit as hand_over
+
+        path = write(training, Allocation(partition, time, account))
+        typer.echo(hand_over(path) if submit else f"Wrote {path}; submit it by `sbatch {path}`")
+    elif training and training.train.nodes > 1 and not ray:
+        typer.echo(by_hand(training))
+    else:
+        if training and ray:
+            from steep.launch.ray import train_on_ray
+
+            train_on_ray(training, ray)
+        _run(recipe, words, Options(), runs)
+
+
+@app.command()
 def clean(
     recipe: RecipePath,
     overrides: Overrides = None,

@@ -172,6 +172,21 @@ def _open(run: Run, recipe: RecipeFile, todo: Mapping[str, str], options: Option
     run.write(record)
 
 
+def begin_training(run: Run, recipe: RecipeFile) -> bool:
+    """Note that the train stage is begun by processes that `steep launch` starts; False where it is done already.
+
+    Raises UsageError where a stage before it is missing, RunError where another process holds the folder.
+    """
+    prints = fingerprints(recipe)
+    with hold(run):
+        check_before("train", run, recipe, prints, "steep launch")
+        if "train" in run.unchanged(prints):
+            return False
+        _open(run, recipe, {"train": prints["train"]}, Options())
+        run.begin("train", prints["train"])
+    return True
+
+
 def _command(recipe: RecipeFile, overrides: Sequence[str], runs: Path) -> str:
     elsewhere = ["--runs", str(runs)] if runs != Path("runs") else []
     return shlex.join(["steep", "run", str(recipe.path), *overrides, *elsewhere])

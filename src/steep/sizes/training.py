@@ -139,8 +139,9 @@ def _answers(shape: Shape, recipe: Recipe, states: Memory) -> Memory:
 
 
 def _loss(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
-    """The head of `steep.speed.loss`: logits in float32 and once more while they are summed. Beside them the hidden states, their gradient, the last norm's input, and where the
-    head is trained its gradient in float32 and its weights in bfloat16."""
+    """The head of `steep.speed.loss`: logits in float32 and once more while they are summed. Beside them the hidden
+    states, their gradient, the last norm's input, and where the head is trained its gradient in float32 and its weights
+    in bfloat16."""
     size, full = (2 if recipe.train.dtype == "bfloat16" else 4), recipe.train.method == "full"
     tokens = tokens_at_a_time(recipe)
     hidden = tokens * shape.hidden_size * (2 * size + (8 if full else 4))

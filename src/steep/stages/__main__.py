@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from steep.advice import explain
 from steep.children import end_with_parent
 from steep.errors import INTERRUPTED
-from steep.runs import Run
+from steep.runs import Run, hold, is_main
 from steep.stages import devices_of, run_stage
-from steep.stages.processes import end_all, tell_launcher, train_together, wait_to_be_ended
+from steep.stages.processes import HOLD, end_all, tell_launcher, train_together, wait_to_be_ended
 
 
 def main() -> None:
-    folder, name, parent = sys.argv[1:]
+    folder, name, parent, *asked = sys.argv[1:]
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # the parent reads it, whatever the terminal's
     run = Run(Path(folder))
     devices = devices_of(run) if name == "train" and "RANK" not in os.environ else 1
@@ -25,7 +26,8 @@ def main() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # held back by the parent until here
         if devices > 1:
             sys.exit(train_together(run.folder, devices))
-        run_stage(run, name)
+        with hold(run) if HOLD in asked and is_main() else nullcontext():
+            run_stage(run, name)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:

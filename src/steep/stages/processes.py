@@ -17,11 +17,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from steep.errors import INTERRUPTED
+from steep.terminal import QUIET
 
 HERE = ("--standalone",)
-HANDED_ON = (signal.SIGINT, signal.SIGUSR1)
+HOLD = "hold"
+"""Tells the main process to hold the run's folder: on several machines nobody else does."""
+HANDED_ON = (signal.SIGINT, signal.SIGTERM)
+"""Both mean that a checkpoint is to be saved at the end of the step; a cluster that wants its machines back sends the
+second."""
 TOLD = "TORCHELASTIC_ERROR_FILE"
 """Names the file in which the launcher looks for why a process failed."""
 PATIENCE = 3.0
@@ -42,8 +48,9 @@ def train_together(folder: Path, processes: int, machines: Sequence[str] = HERE)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     stage = ["-m", "steep.stages", str(folder), "train", str(os.getpid())]
+    stage += [HOLD] if machines != HERE else []
     arguments = [*machines, "--nproc-per-node", str(processes), "--max-restarts", "0"]
-    arguments += ["--signals-to-handle", "SIGTERM,SIGHUP,SIGQUIT", *stage]
+    arguments += ["--signals-to-handle", "SIGHUP,SIGQUIT", *stage]
     for number in HANDED_ON:
         signal.signal(number, _hand_on)
     try:
@@ -71,12 +78,13 @@ def end_all() -> None:
         os.kill(process, signal.SIGKILL)
 
 
-def _tell(code: int, said: object) -> int:
+def _tell(code: int, said: dict[str, Any]) -> int:
     """A process that was killed looks as if this one had been: it is explained by how it ended."""
-    if code < 0 and not said:
-        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
-    if isinstance(said, dict) and code != INTERRUPTED:
+    if isinstance(said["message"], dict):  # by tell_launcher; otherwise a traceback is there already
         print(said["message"]["message"])  # noqa: T201
     return INTERRUPTED if code == INTERRUPTED else 1
 
@@ -97,6 +105,7 @@ def wait_to_be_ended() -> None:
 
 def main() -> None:
     *machines, devices, folder = sys.argv[1:]
+    os.environ.update({**QUIET, **os.environ})
     sys.exit(train_together(Path(folder), int(devices), machines))
 
 
