@@ -111,7 +111,7 @@ def test_an_error_of_all_processes_is_said_once(small_recipe, run):
     assert "Traceback" not in done.stderr
 
 
-# ------------------------------------------------------------------------------------------------------- before any work
+# ---------------------------------------------------------------------------------------------------- before any work
 
 
 def test_how_the_rows_of_a_step_are_shared_out_makes_no_other_training(small_recipe):
@@ -157,7 +157,7 @@ def test_several_machines_need_steep_launch(small_recipe, run):
     run_recipe(small_recipe, words, runs=run.folder.parent, options=Options(until="prepare"))
 
 
-# ------------------------------------------------------------------------------------------------------ several machines
+# --------------------------------------------------------------------------------------------------- several machines
 
 MACHINES = ("train.nodes=2", "train.batch_size=1", "train.max_steps=20")
 
