@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SHAPE
 
+from conftest import SHAPE
 from steep.models import new_model
 from steep.preflight import gpus
 
