@@ -7,8 +7,8 @@ python benchmarks/parallel.py --quick      # two processes on a CPU, a small mod
 The models have the shapes of Llama 3 8B and Llama 3.2 1B and random weights, which are written once to --folder (18 GB)
 and read from there as any model is. The texts are words drawn with a seed, in full rows of 2,048 tokens. A step has
 the same rows on any number of GPUs: fewer of them accumulate more batches. So the losses of a method must agree, and
-its speeds are of the same work. Each setting is a training of `steep.train` in processes of its own, with a limit of
-time. Nothing is saved: speed is the median step's from the fourth on.
+its speeds are of the same work. Each setting is a training in processes of its own, with a limit of time.
+Nothing is saved: speed is the median step's from the fourth on.
 """
 
 from __future__ import annotations

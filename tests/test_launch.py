@@ -24,6 +24,7 @@ from steep.pipeline import Options, fingerprints, run_recipe
 from steep.preflight import examine
 from steep.runs import Run
 
+pytestmark = pytest.mark.timeout(240)
 TWO = ("train.devices=2", "train.batch_size=1")
 
 

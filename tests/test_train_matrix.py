@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matrix
 import pytest
 import torch
-
-import matrix
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from steep.train.order import Shuffled
 from steep.train.saving import trainable_state
 from together import train
 
+pytestmark = pytest.mark.timeout(300)  # the fixture of the first one trains nineteen times
 KINDS = {
     "LoRA, packed": {"method": "lora"},
     "LoRA, unpacked": {"method": "lora", "packing": False},

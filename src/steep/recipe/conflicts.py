@@ -216,6 +216,16 @@ def _devices(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(parallel, METHOD, f"{train.method} cannot be taken apart: set `parallel: ddp`")
     if recipe.model.quantization == "int8":
         yield Conflict(parallel, QUANTIZATION, "int8 weights cannot be taken apart: take nf4, or `parallel: ddp`")
+    if train.method == "lora" and train.lora.init_lora_weights in ("pissa", "loftq"):
+        message = f"{train.lora.init_lora_weights} starts from whole weights: set `parallel: ddp`"
+        yield Conflict(parallel, ("train", "lora", "init_lora_weights"), message)
+    if train.sample_steps:
+        yield Conflict(
+            parallel, ("train", "sample_steps"), "one process cannot write with a part of the model: leave it out"
+        )
+    if train.load_best_model_at_end:
+        message = "the best weights are taken up again by one process alone: leave it out, or set `parallel: ddp`"
+        yield Conflict(parallel, ("train", "load_best_model_at_end"), message)
     if train.optim == "muon":
         yield Conflict(parallel, ("train", "optim"), "muon needs whole matrices: set `parallel: ddp`")
 
