@@ -77,7 +77,7 @@ def load(name):
 
 def run(name: str, folder: Path):
     """Train one; returns its result and what the model in memory then says."""
-    method, quantization, objective, more = CASES[name]
+    method, _, objective, more = CASES[name]
     tokenizer = load_tokenizer(str(TINY))
     torch.manual_seed(0)
     model = load_model(str(TINY), **load(name))
@@ -95,9 +95,9 @@ def run(name: str, folder: Path):
 
 
 def logits(model) -> torch.Tensor:
-    ids = torch.tensor(encode_prompts(["The kettle sings"], load_tokenizer(str(TINY))))
+    ids = torch.tensor(encode_prompts(["The kettle sings"], load_tokenizer(str(TINY))), device=model.device)
     with torch.no_grad():
-        return model.eval()(input_ids=ids).logits
+        return model.eval()(input_ids=ids).logits.cpu()
 
 
 def untrained(name: str) -> torch.Tensor:

@@ -11,23 +11,15 @@ from pathlib import Path
 import pytest
 
 from steep.base import find_base, stored_parameters
-from steep.check import Machine, plan, print_plan, stage_states, this_machine
+from steep.check import plan, print_plan, stage_states
 from steep.config import read_recipe
 from steep.errors import ModelError, RecipeError
+from steep.machine import Machine, this_machine
 from steep.models import TINY
 from steep.preflight import examine
-from steep.recipe import Lora, Model, Train
-from steep.recipe.evaluate import EvaluateStep
+from steep.recipe import Model
 from steep.runs import Run
-from steep.sizes import (
-    Shape,
-    answer_bytes,
-    evaluation_memory,
-    layer_activations,
-    trainable_parameters,
-    training_memory,
-    training_work,
-)
+from steep.sizes import Shape
 
 GIB = 2**30
 CPU = Machine("this machine", 16 * GIB, cuda=False)
@@ -117,160 +109,6 @@ def test_parameters_are_those_of_transformers(config):
 def test_parameters_of_tiny_are_those_in_its_file():
     shape = Shape.of(json.loads((TINY / "config.json").read_text()))
     assert shape.parameters == stored_parameters(TINY / "model.safetensors") == 8_000_960
-
-
-@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "mlp.down_proj"], ["lm_head", "v_proj"]], ids=str)
-def test_lora_trains_as_many_parameters_as_peft_makes(targets):
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    with torch.device("meta"):
-        model = LlamaForCausalLM(LlamaConfig(**SMALL))
-        adapted = get_peft_model(model, LoraConfig(r=5, target_modules=targets, task_type="CAUSAL_LM"))
-    train = Train(method="lora", lora=Lora(rank=5, target_modules=targets))
-    assert trainable_parameters(Shape.of(SMALL), train) == adapted.get_nb_trainable_parameters()[0]
-
-
-# ----------------------------------------------------------------------------------------------------------- memory
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_activations_are_what_training_keeps_for_the_backward_pass(method, dtype, tokenizer, tmp_path):
-    """The bytes that autograd saves in a real training step, less the weights among them."""
-    import pyarrow as pa
-    import torch
-
-    from steep.models import new_model
-    from steep.recipe import Architecture
-    from steep.train import train_model
-
-    options = Train(method=method, dtype=dtype, batch_size=4, max_steps=1)
-    architecture = {key: value for key, value in SMALL.items() if key != "model_type"}
-    model = new_model(Architecture(**architecture), tokenizer, seed=0)
-    model = model.to(getattr(torch, dtype)) if method == "lora" else model
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    saved: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            saved[storage.data_ptr()] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        texts = pa.table({"text": ["the kettle sings when the water is ready " * 100] * 8})
-        train_model(texts, options, model=model, tokenizer=tokenizer, max_length=256, folder=tmp_path)
-    shape = Shape.of(SMALL | {"tie_word_embeddings": True})
-    copies = 2 * shape.layer_matrices if (method, dtype) == ("full", "bfloat16") else 0
-    estimate = 4 * 256 * 4 * layer_activations(shape, options, cuda=False) + copies  # rows, tokens, layers
-    assert 0.9 < estimate / sum(storage.nbytes() for storage in saved.values()) <= 1.0
-
-
-def test_full_training_holds_18_bytes_for_each_parameter_of_a_matrix():
-    shape = Shape.of(LLAMA_2_7B)
-    memory = training_memory(shape, Train(method="full"), 512, cuda=True)
-    states = memory.weights + memory.gradients + memory.optimizer
-    assert states == 16 * shape.parameters + 2 * shape.layer_matrices
-
-
-def test_lora_holds_frozen_weights_once_and_16_bytes_for_each_trained_parameter():
-    shape, train = Shape.of(LLAMA_2_7B), Train(method="lora")
-    memory = training_memory(shape, train, 512, cuda=True)
-    states = memory.weights + memory.gradients + memory.optimizer
-    assert states == 2 * shape.parameters + 16 * trainable_parameters(shape, train)
-
-
-def test_logits_of_a_large_vocabulary_are_limited():
-    shape = Shape.of(LLAMA_2_7B | {"vocab_size": 128_256})
-    assert training_memory(shape, Train(batch_size=64), 4096, cuda=True).logits == 8 * 2**28
-
-
-def test_estimates_use_the_limits_of_those_who_compute_logits():
-    from steep import sizes
-    from steep.evaluate import perplexity
-    from steep.speed import loss
-
-    assert loss.LOGITS == sizes.TRAINED_LOGITS
-    assert (perplexity.BATCH_TOKENS, perplexity.LOGITS) == (sizes.SCORED_TOKENS, sizes.SCORED_LOGITS)
-
-
-def test_evaluation_holds_the_keys_and_values_of_every_continued_prompt():
-    shape = Shape.of(SMALL)
-    few, many = (
-        evaluation_memory(shape, Train(), [EvaluateStep(continuation={"batch_size": size})], 128, cuda=False)
-        for size in (1, 33)
-    )
-    cache = 32 * 128 * 2 * 32 * 4 * 4  # tokens, keys and values, their width, layers, bytes
-    widest = 32 * 128 * (3 * 160 + 4 * 64) * 4
-    assert many.activations - few.activations == cache + widest
-
-
-def test_what_an_answer_is_taken_to_hold_is_what_its_cache_takes(tokenizer, tiny_model):
-    from steep.generation import generate
-
-    taken = []
-    tiny_model.register_forward_pre_hook(
-        lambda _, args, given: taken.append(given["past_key_values"]), with_kwargs=True
-    )
-    list(generate(tiny_model, tokenizer, [[1, 5, 6, 7]] * 3, max_new_tokens=10))
-    layers = [layer for layer in taken[-1].layers if layer.keys is not None]
-    shape = Shape.of(tiny_model.config.to_dict())
-    token, _ = answer_bytes(shape.num_hidden_layers, shape.linears[1].outputs, shape.vocab_size, 4)
-    assert sum(layer.keys.nbytes + layer.values.nbytes for layer in layers) == 3 * (4 + 10) * token
-
-
-@pytest.mark.parametrize("step", ["continuation", "completion"])
-def test_answers_without_a_batch_size_take_half_of_what_a_gpu_has_free(step):
-    shape, steps = Shape.of(LLAMA_2_7B), [EvaluateStep.model_validate(step)]
-    weights = evaluation_memory(shape, Train(), [], 512, cuda=True).total
-    memory = evaluation_memory(shape, Train(), steps, 512, cuda=True, memory=24 * GIB)
-    assert memory.total < 24 * GIB
-    assert memory.activations + memory.logits > 0.9 * (24 * GIB - weights) / 2
-
-
-def test_answers_without_a_batch_size_take_no_more_than_a_budget():
-    read = 8192 * (3 * 160 + 4 * 64)  # activations of the prompts that are read at a time
-    for cuda, size, budget in ((True, 2, 32 * GIB), (False, 4, GIB)):
-        memory = evaluation_memory(Shape.of(SMALL), Train(), [EvaluateStep(continuation={})], 128, cuda=cuda)
-        assert memory.activations + memory.logits == pytest.approx(budget + read * size, rel=0.001)
-
-
-def test_sampled_answers_hold_what_is_sorted_as_well():
-    shape = Shape.of(SMALL)
-    greedy, sampled = (
-        evaluation_memory(
-            shape, Train(), [EvaluateStep(continuation={"batch_size": 8, "temperature": heat})], 128, cuda=True
-        )
-        for heat in (0, 1)
-    )
-    assert sampled.logits - greedy.logits == 8 * 400 * 48
-
-
-# ------------------------------------------------------------------------------------------------------------ steps
-
-
-def test_steps_are_those_of_a_real_training(tokenizer, tiny_model, tmp_path):
-    import pyarrow as pa
-
-    from steep.tokens import encode
-    from steep.train import train_model
-
-    options = Train(method="full", dtype="float32", batch_size=2, gradient_accumulation_steps=2, epochs=1.5)
-    texts = [{"text": f"the kettle sings when the water is ready {n}"} for n in range(60)]
-    tokens = sum(len(one.input_ids) for one in encode(texts, tokenizer, 64))
-    result = train_model(
-        pa.Table.from_pylist(texts), options, model=tiny_model, tokenizer=tokenizer, max_length=64, folder=tmp_path
-    )
-    assert training_work(60, tokens, options, 64).steps == pytest.approx(result.steps, rel=0.15)
-    unpacked = options.model_copy(update={"packing": False})
-    assert training_work(60, tokens, unpacked, 64).steps == 23  # 60 / 2 batches, two to a step, 1.5 times: 22.5
-
-
-def test_max_steps_stand_above_epochs():
-    work = training_work(100, 10_000, Train(batch_size=2, max_steps=5, epochs=3), 100)
-    assert (work.rows, work.steps, work.epochs, work.tokens) == (100, 5, 0.1, 1_000)
 
 
 # ----------------------------------------------------------------------------------------------------------- models
@@ -432,10 +270,51 @@ def test_steps_and_time_follow_from_what_was_prepared_and_how_fast_it_was_traine
     assert "another model" in rows(recipe_path, "train.method=full")["training time"]
 
 
-@pytest.mark.parametrize(("memory", "verdict"), [(16 * GIB, "fits"), (GIB // 2, "does NOT fit: lower")])
+@pytest.mark.parametrize(
+    ("memory", "verdict"), [(16 * GIB, "fits"), (GIB // 2, "does NOT fit; no change of the recipe makes it fit")]
+)
 def test_an_estimate_is_compared_with_the_machine(memory, verdict, recipe_path):
     found = rows(recipe_path, machine=Machine("a GPU", memory, cuda=True))
     assert f"a GPU has {memory / GIB:.1f} GiB: {verdict}" in found["memory train"]
+
+
+def test_a_training_that_does_not_fit_comes_with_the_words_that_make_it_fit(recipe_path):
+    gpu = Machine("a GPU", 4 * GIB, cuda=True, host=16 * GIB)
+    found = rows(recipe_path, "train.batch_size=64", "train.method=full", machine=gpu)["memory train"]
+    assert "a GPU has 4.0 GiB: does NOT fit; it would with train.gradient_checkpointing=true" in found
+    words = found.partition("it would with ")[2].split()
+    again = rows(recipe_path, "train.batch_size=64", "train.method=full", *words, machine=gpu)["memory train"]
+    assert again.endswith("a GPU has 4.0 GiB: fits")
+
+
+def test_a_batch_that_is_chosen_is_told_before_training(recipe_path):
+    found = rows(recipe_path, "train.batch_size=auto", "train.global_batch_size=12")
+    assert found["training batch"] == "12 rows at a time is the largest that fits: 12 x 1 rows a step"
+
+
+def test_a_merge_is_compared_with_the_memory_of_the_host(recipe_path):
+    gpu = Machine("a GPU", 16 * GIB, cuda=True, host=GIB // 2)
+    assert "the host has 0.5 GiB: does NOT fit: merge on a machine" in rows(recipe_path, machine=gpu)["memory merge"]
+
+
+def test_full_training_has_nothing_to_merge(recipe_path):
+    assert "memory merge" not in rows(recipe_path, "train.method=full")
+
+
+def test_an_optimizer_that_may_move_to_the_host_is_said_to(recipe_path):
+    assert "may move to the host" in rows(recipe_path, "train.optim=paged_adamw_8bit")["memory train"]
+
+
+def test_more_prompted_layers_than_the_model_has_are_refused(recipe_path):
+    words = ("train.method=adaption-prompt", "train.adaption_prompt.adapter_layers=99")
+    with pytest.raises(RecipeError, match=r"adapter_layers: 99 is more than the model's \d+ layers: lower it"):
+        rows(recipe_path, *words)
+
+
+def test_targets_of_adalora_are_looked_for_as_those_of_lora(recipe_path):
+    words = ("train.method=adalora", "train.adalora.target_modules=[q_prjo]")
+    with pytest.raises(RecipeError, match=r"train.adalora.target_modules: the model has no linear layer 'q_prjo'"):
+        rows(recipe_path, *words)
 
 
 @pytest.mark.parametrize(
@@ -449,7 +328,8 @@ def test_the_first_gpu_counts_and_without_one_the_memory_of_the_machine(answer, 
     monkeypatch.setenv("PATH", str(tmp_path))
     machine = this_machine()
     if name:
-        assert machine == Machine(name, memory, cuda=True)
+        assert (machine.name, machine.memory, machine.cuda) == (name, memory, True)
+        assert machine.ram > GIB
     else:
         assert not machine.cuda
         assert machine.memory > GIB

@@ -1,4 +1,4 @@
-"""The forest plot; the other charts are tested with the report."""
+"""The forest plot and the scatter plot; the other charts are tested with the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from steep.plots import Chart, Mark, forest
+from steep.plots import Chart, Mark, Point, forest, scatter
 
 BETTER = Mark(1.5, 1.0, 2.0, "better")
 WORSE = Mark(-0.5, -0.8, -0.2, "worse")
@@ -64,3 +64,21 @@ def test_a_row_that_is_better_lies_to_the_right_of_zero():
     uses = [use for use in root.iter("use") if "var(--" in use.get("style", "") and "rule" not in use.get("style")]
     place = {use.get("style").partition("--")[2][:5]: float(use.get("x")) for use in uses}
     assert place["worse"] < place["bette"]
+
+
+def test_texts_stand_below_a_scatter_plot_in_the_order_in_which_they_come():
+    points = [Point("8", 2.0, True), Point("32", 1.0, True), Point("16", 1.5, False), Point("8", 1.8, True)]
+    said = words_of(scatter(Chart("ranks", "Ranks", "In words."), points, xlabel="rank", ylabel="loss"))
+    assert said[:3] == ["8", "32", "16"]
+
+
+def test_a_logarithmic_axis_has_plain_numbers_also_within_one_power_of_ten():
+    points = [Point(2e-4, 2.0, True), Point(8e-4, 1.0, True)]
+    said = words_of(scatter(Chart("rates", "Rates", "In words."), points, xlabel="rate", ylabel="loss", log=True))
+    assert "0.0003" in said
+
+
+def test_what_did_not_end_is_a_hollow_point():
+    drawing = scatter(Chart("one", "One", "In words."), [Point(1, 2.0, False)], xlabel="trial", ylabel="loss")
+    assert "fill: var(--paper)" in drawing
+    assert "fill: var(--accent)" not in drawing

@@ -176,6 +176,6 @@ def test_a_batch_in_which_a_text_leaves_one_token_alone_has_no_loss_and_no_nan(f
     text = next(text for text in TEXTS if len(encode([{"text": text}], tokenizer, None)[0].input_ids) > 9)
     length = len(encode([{"text": text}], tokenizer, None)[0].input_ids)
     examples, options = pa.table({"text": [text]}), {"objective": "pretrain", "batch_size": 1, "max_steps": 2}
-    losses = {first_step(copy.deepcopy(tiny_model), examples, length - 1, seed=seed, **options)[0] for seed in range(3)}
+    losses = {first_step(copy.deepcopy(tiny_model), examples, length - 1, seed=seed, **options)[0] for seed in range(6)}
     assert min(losses) == 0.0
     assert max(losses) > 5.0

@@ -6,9 +6,6 @@ read in full, since their content decides which stages are unchanged: 1 s per GB
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from itertools import groupby
@@ -18,13 +15,21 @@ from typing import Any
 from steep import sizes
 from steep.base import Base
 from steep.config import RecipeFile
+from steep.machine import Machine, this_machine
 from steep.pipeline import fingerprints
 from steep.preflight import examine
-from steep.recipe import Recipe
+from steep.recipe import Recipe, Train
 from steep.recipe.gather import SourceSection, WebSource
+from steep.room import fits, fitted, proposal
 from steep.runs import STAGES, Run
-from steep.sizes import Memory, Shape, Work, trainable_parameters
+from steep.sizes import PAGED, Memory, Shape, Work, trainable_parameters
 
+LESS = {
+    "train": "no change of the recipe makes it fit: take a smaller model or a larger GPU",
+    "evaluate": "lower prepare.max_length or the batch_size of the step that generates",
+    "merge": "merge on a machine with more memory",
+}
+"""What to do where it does not fit."""
 UNCHANGED = "unchanged"
 UNKNOWN = "known after prepare"
 DONE = "none: trained already"
@@ -44,15 +49,6 @@ class Row:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """Where training would run, and the bytes of memory there."""
-
-    name: str
-    memory: int
-    cuda: bool
-
-
 def print_plan(recipe: RecipeFile, runs: Path) -> None:
     """Print what the recipe would do. Raises RecipeError with all that would stop it on this machine."""
     rows = plan(recipe, Run(runs / recipe.recipe.name), this_machine())
@@ -70,14 +66,15 @@ def plan(recipe: RecipeFile, run: Run, machine: Machine) -> list[Row]:
     base = examined.base
     states = stage_states(recipe, run)
     prepared = run.summary("prepare") if states["prepare"] == UNCHANGED else None
-    time = _time(recipe.recipe, base.shape, run, prepared)
+    filled = fitted(recipe.recipe, base.shape, machine)
+    time = _time(filled, base.shape, run, prepared)
     return [
         *(Row("stages", name, state) for name, state in states.items()),
         *_sources(recipe, examined.files),
         *_model(recipe.recipe, base),
-        *_training(recipe.recipe, prepared),
+        *_training(recipe.recipe, filled, prepared),
         Row("training", "time", DONE if states["train"] == UNCHANGED else time),
-        *_memory(recipe.recipe, base.shape, machine),
+        *_memory(filled, base.shape, machine),
     ]
 
 
@@ -146,7 +143,7 @@ def _model(recipe: Recipe, base: Base) -> Iterator[Row]:
     tied = ", tied" if shape.tie_word_embeddings else ""
     size = f"{shape.num_hidden_layers} layers of {shape.hidden_size:,}; vocabulary {shape.vocab_size:,}{tied}"
     yield Row("model", "shape", f"{size}; {shape.max_position_embeddings:,} positions")
-    trained = trainable_parameters(shape, recipe.train)
+    trained = trainable_parameters(shape, recipe.train, len(recipe.model.added_tokens))
     share = f"{100 * trained / shape.parameters:.3g} %"
     yield Row("model", "parameters", f"{shape.parameters:,}; {recipe.train.method} trains {trained:,} ({share})")
 
@@ -154,7 +151,9 @@ def _model(recipe: Recipe, base: Base) -> Iterator[Row]:
 # --------------------------------------------------------------------------------------------------- steps and time
 
 
-def _training(recipe: Recipe, prepared: Mapping[str, Any] | None) -> Iterator[Row]:
+def _training(asked: Recipe, recipe: Recipe, prepared: Mapping[str, Any] | None) -> Iterator[Row]:
+    if asked.train.batch_size == "auto":
+        yield Row("training", "batch", _batch(recipe))
     if prepared is None:
         yield Row("training", "examples", UNKNOWN)
         yield Row("training", "steps", f"{recipe.train.max_steps:,}" if recipe.train.max_steps else UNKNOWN)
@@ -165,8 +164,20 @@ def _training(recipe: Recipe, prepared: Mapping[str, Any] | None) -> Iterator[Ro
     work = _work(recipe, prepared)
     about = "about " if recipe.train.packing else ""
     rows = f"{about}{work.rows:,} rows of up to {recipe.prepare.max_length:,} tokens"
-    batch = f"{recipe.train.batch_size} x {recipe.train.gradient_accumulation_steps} rows a step"
-    yield Row("training", "steps", f"{about}{work.steps:,}: {work.epochs:.3g} epochs, {rows}, {batch}")
+    yield Row("training", "steps", f"{about}{work.steps:,}: {work.epochs:.3g} epochs, {rows}, {_step(recipe.train)}")
+
+
+def _batch(recipe: Recipe) -> str:
+    """What `batch_size: auto` comes to."""
+    if recipe.train.batch_size == "auto":
+        return "chosen when the model's size is known"
+    return f"{recipe.train.batch_size} rows at a time is the largest that fits: {_step(recipe.train)}"
+
+
+def _step(train: Train) -> str:
+    places = train.devices * train.nodes
+    batch = f"{train.rows_at_a_time} x {train.gradient_accumulation_steps} rows a step"
+    return batch if places == 1 else f"{batch} on each of {places} devices"
 
 
 def _work(recipe: Recipe, prepared: Mapping[str, Any]) -> Work:
@@ -179,8 +190,8 @@ def _time(recipe: Recipe, shape: Shape | None, run: Run, prepared: Mapping[str, 
     if not (run.stage("train") / "summary.json").exists():
         return "not known: this run has not been trained yet"
     last = run.summary("train")
-    trained = trainable_parameters(shape, recipe.train) if shape else 0
-    whole = shape.parameters + (trained if recipe.train.method == "lora" else 0) if shape else 0
+    trained = trainable_parameters(shape, recipe.train, len(recipe.model.added_tokens)) if shape else 0
+    whole = shape.parameters + (trained if recipe.train.method != "full" else 0) if shape else 0
     if (last["parameters"], last["trainable_parameters"]) != (whole, trained):
         return "not known: the last training was of another model or another method"
     rate = min(last["tokens_per_second"], last["tokens"] / last["seconds"])  # with checkpoints; resumed or not
@@ -193,30 +204,38 @@ def _time(recipe: Recipe, shape: Shape | None, run: Run, prepared: Mapping[str, 
 # ----------------------------------------------------------------------------------------------------------- memory
 
 
-def this_machine() -> Machine:
-    """The first GPU that nvidia-smi names, or the CPU."""
-    if program := shutil.which("nvidia-smi"):
-        command = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        name, _, mebibytes = found.stdout.partition("\n")[0].rpartition(", ")
-        if found.returncode == 0 and mebibytes.isdigit():
-            return Machine(name, int(mebibytes) * 2**20, cuda=True)
-    return Machine("this machine", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), cuda=False)
-
-
 def _memory(recipe: Recipe, shape: Shape | None, machine: Machine) -> Iterator[Row]:
     if shape is None:
         yield Row("memory", "train", "not known: it is computed from the model's config.json")
         return
-    length, cuda = recipe.prepare.max_length, machine.cuda
-    yield Row("memory", "train", _fits(sizes.training_memory(shape, recipe.train, length, cuda=cuda), machine))
-    evaluation = sizes.evaluation_memory(shape, recipe.train, recipe.evaluate, length, cuda=cuda, memory=machine.memory)
-    yield Row("memory", "evaluate", _fits(evaluation, machine))
+    memory = sizes.training_memory(shape, recipe, cuda=machine.cuda)
+    paged = "; the optimizer's part may move to the host" if recipe.train.optim in PAGED else ""
+    yield Row("memory", "train", f"{_said(memory)}{paged}; {_verdict(memory, machine, recipe, shape)}")
+    memory = sizes.evaluation_memory(shape, recipe, cuda=machine.cuda, memory=machine.memory)
+    yield Row(
+        "memory", "evaluate", f"{_said(memory)}; {_there(memory, machine.name, machine.memory, LESS['evaluate'])}"
+    )
+    merged = sizes.merge_memory(shape, recipe)
+    if merged is not None:
+        host = "the host" if machine.cuda else machine.name
+        yield Row("memory", "merge", f"{_said(merged)}; {_there(merged, host, machine.ram, LESS['merge'])}")
 
 
-def _fits(memory: Memory, machine: Machine) -> str:
-    verdict = "fits" if memory.total <= machine.memory else "does NOT fit: lower train.batch_size or prepare.max_length"
+def _said(memory: Memory) -> str:
     parts = zip(fields(memory), astuple(memory), strict=True)
-    named = ", ".join(f"{field.name} {part / 2**30:.2f}" for field, part in parts if part)
-    have = f"{machine.name} has {machine.memory / 2**30:.1f} GiB"
-    return f"about {memory.total / 2**30:.1f} GiB ({named}); {have}: {verdict}"
+    named = ", ".join(f"{field.name} {part / 2**30:.2f}" for field, part in parts if part >= 0.005 * 2**30)
+    return f"about {memory.total / 2**30:.1f} GiB ({named})"
+
+
+def _there(memory: Memory, name: str, available: int, otherwise: str) -> str:
+    have = f"{name} has {available / 2**30:.1f} GiB"
+    return f"{have}: fits" if fits(memory, available) else f"{have}: does NOT fit: {otherwise}"
+
+
+def _verdict(memory: Memory, machine: Machine, recipe: Recipe, shape: Shape) -> str:
+    """With the words to append to the command where the training does not fit."""
+    there = _there(memory, machine.name, machine.memory, "").removesuffix(": ")
+    if fits(memory, machine.memory):
+        return there
+    words = proposal(recipe, shape, machine)
+    return f"{there}; " + (f"it would with {' '.join(words)}" if words else LESS["train"])

@@ -8,12 +8,17 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from steep.errors import DISK_FULL, INTERRUPTED, GateError, SteepError, UsageError
 from steep.terminal import QUIET, accept_any_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from steep.pipeline import Note
 
 DEMO_PORT = 8017
 
@@ -103,14 +108,27 @@ def _with(overrides: list[str] | None, limit: int | None, ray: str | None) -> li
 
 
 def _run(recipe: Path, overrides: list[str] | None, options: Any, runs: Path, command: str | None = None) -> None:
-    from rich.markup import escape
-
-    from steep.overview import print_result, stage_line
+    from steep.overview import print_result
     from steep.pipeline import run_recipe
     from steep.runs import Run
     from steep.terminal import console
 
     out = console()
+    note = _stage_note(out)
+    try:
+        folder = run_recipe(recipe, overrides or (), runs=runs, options=options, note=note, command=command)
+    except GateError as error:
+        print_result(Run(error.folder), out)
+        raise
+    print_result(Run(folder), out)
+
+
+def _stage_note(out: Console) -> Note:
+    """Prints a line on each stage as it is done."""
+    from rich.markup import escape
+
+    from steep.overview import stage_line
+    from steep.runs import Run
 
     def note(folder: Path, stage: str, event: str, seconds: float | None) -> None:
         if event == "running":
@@ -120,12 +138,7 @@ def _run(recipe: Path, overrides: list[str] | None, options: Any, runs: Path, co
             said = escape(stage_line(Run(folder), stage, brief=seconds is None))
             out.print(f"{mark} {stage:<9} {time:>9}  {said}")
 
-    try:
-        folder = run_recipe(recipe, overrides or (), runs=runs, options=options, note=note, command=command)
-    except GateError as error:
-        print_result(Run(error.folder), out)
-        raise
-    print_result(Run(folder), out)
+    return note
 
 
 def _stage_command(name: StageName, help_: str) -> Callable[..., None]:
@@ -378,3 +391,106 @@ def generate(
         typer.echo()
     else:
         raise UsageError("give a prompt, or --input FILE and --output FILE")
+
+
+@app.command()
+def sweep(
+    recipe: RecipePath,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY=VALUES...",
+            help="What to try: train.learning_rate=1e-4..1e-3, train.lora.rank=8,16,32; one value is an override.",
+            show_default=False,
+        ),
+    ],
+    trials: Annotated[int, typer.Option(min=1, help="How many; more than before goes on with a sweep.")] = 20,
+    metric: Annotated[str, typer.Option(help="A measurement on the validation examples.")] = "eval_loss",
+    jobs: Annotated[int, typer.Option(min=1, help="Trials at the same time; they share the GPUs.")] = 1,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Train a recipe with other values, and find those with the smallest validation loss."""
+    from steep.sweep import sweep as search
+    from steep.sweep.printing import print_result, trial_line
+    from steep.terminal import console
+
+    out = console()
+    tell = (_stage_note(out), trial_line(out))
+    print_result(search(recipe, words, runs=runs, metric=metric, trials=trials, jobs=jobs, tell=tell), out)
+
+
+@app.command("compare-methods")
+def compare_methods(
+    recipe: RecipePath,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Overrides, and learning rates of methods, e.g. full.learning_rate=1e-5.",
+            show_default=False,
+        ),
+    ] = None,
+    methods: Annotated[str, typer.Option(help="Which.")] = "full,lora,adalora,adaption-prompt,qlora-8,qlora-4",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Train a recipe by each method on the same tokens, and compare quality, time, memory and size."""
+    from steep.methods import train_methods
+    from steep.methods.choice import chosen_methods
+    from steep.methods.writing import write_methods
+    from steep.terminal import console
+
+    out = console()
+
+    def told(method: str, said: str) -> None:
+        out.print(f"{method}: {said}" if said else f"\n{method}", style="bold", markup=False)
+
+    tell = (_stage_note(out), told)
+    folder, outcomes = train_methods(recipe, overrides or (), chosen_methods(methods), runs=runs, tell=tell)
+    page = write_methods(folder, outcomes, out)
+    typer.echo(f"\nPage: {page}" if page else "\nNo page: fewer than two methods were trained.")
+    if failed := [one.method for one in outcomes if one.failed]:
+        raise SteepError(f"failed: {', '.join(failed)}. The same command tries them again")
+
+
+@app.command("runs")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """List the runs with verdict, method, base model and training, newest first."""
+    from steep.listing import list_runs
+    from steep.listing.printing import print_listing
+    from steep.terminal import console
+
+    found = list_runs(runs)
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+    else:
+        print_listing(found, runs, console())
+
+
+@app.command("verify-resume")
+def verify(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option(min=4, help="How long to train.")] = 20,
+    kills: Annotated[int, typer.Option(min=1, max=20, help="How often it is killed.")] = 3,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show that a training that is killed and goes on ends with the weights of one that was left alone."""
+    from steep.errors import ModelError
+    from steep.resuming import verify_resume
+    from steep.terminal import console
+
+    if kills >= steps:
+        raise UsageError(f"--kills {kills} needs more than {kills} steps; --steps is {steps}")
+    out = console()
+    tell = lambda text: out.print(text, markup=False)  # noqa: E731
+    found = verify_resume(
+        recipe, overrides or (), runs=runs, steps=steps, kills=kills, note=_stage_note(out), tell=tell
+    )
+    said = "equal to the last bit" if found.difference == 0 else f"up to {found.difference:.2g} of the largest apart"
+    after = ", ".join(map(str, found.kills))
+    typer.echo(f"{found.steps} steps, killed after {after}: {found.tensors} tensors of weights are {said}")
+    if not found.passed:
+        raise ModelError("training does not resume exactly: keep the folder, and report it")

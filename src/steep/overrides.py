@@ -36,7 +36,7 @@ def _apply(recipe: Located, override: str, place: Place) -> None:
         raise ValueError("expected key.path=value, such as train.epochs=1")
     value = parse(text, lambda line: place)
     changed = copy.deepcopy(recipe.data)
-    keys = _set(changed, names, value.data)
+    keys = set_value(changed, names, value.data)
     recipe.data = changed
     for inside in [known for known in recipe.places if known[: len(keys)] == keys]:
         del recipe.places[inside]
@@ -46,8 +46,8 @@ def _apply(recipe: Located, override: str, place: Place) -> None:
     recipe.mistakes += [Mistake(place, keys + mistake.keys, mistake.message) for mistake in value.mistakes]
 
 
-def _set(data: Any, names: list[str], value: Any) -> Keys:
-    """The path that was set, with numbers for indices."""
+def set_value(data: Any, names: list[str], value: Any) -> Keys:
+    """Set a value in a recipe's data, in place; returns the path that was set, with numbers for indices."""
     keys: Keys = ()
     for name, after in zip(names, [*names[1:], None], strict=True):
         key = _key(data, name, keys)

@@ -21,6 +21,7 @@ from steep.config import RecipeFile, read_recipe
 from steep.errors import INTERRUPTED, GateError, SteepError, UsageError
 from steep.models import resolve
 from steep.preflight import clean_files, evaluate_files, examine
+from steep.recipe import Train
 from steep.runs import STAGES, Run, file_hash, fingerprint, hold
 from steep.scores import read_scores
 from steep.terminal import QUIET
@@ -31,6 +32,9 @@ MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt")
 """What makes a model, and a model card beside it does not."""
 WHOLE_HASH = 64 * 2**20
 """Larger weight files count by size and time instead of by content."""
+
+LAYOUT = {"devices", "nodes", "parallel", "batch_size", "gradient_accumulation_steps", "global_batch_size"}
+"""Keys of `train` that say where its rows are computed."""
 
 Note = Callable[[Path, str, str, float | None], None]
 """Told of each stage: the run's folder, its name, ``running``, ``done`` or ``unchanged``, and the seconds it took."""
@@ -72,11 +76,16 @@ def run_recipe(
     call goes on from there. KeyboardInterrupt likewise.
     """
     recipe = read_recipe(path, overrides)
-    examine(recipe)
+    examine(recipe, training=STAGES.index(options.until) >= STAGES.index("train"))
     run = Run(Path(runs) / recipe.recipe.name)
     command = command or _command(recipe, overrides, Path(runs))
     with hold(run) as lock:
         todo = _todo(run, recipe, options)
+        if "train" in todo and recipe.recipe.train.nodes > 1:
+            raise UsageError(
+                f"train.nodes is {recipe.recipe.train.nodes}, and `steep run` trains on this machine alone: "
+                f"`steep launch {recipe.path.name}` starts the others, or shows how to"
+            )
         if recipe.recipe.limit and "gather" in todo:
             _keep_whole(run)
         if todo:
@@ -191,7 +200,7 @@ def fingerprints(recipe: RecipeFile) -> dict[str, str]:
             file_hash(template) if template.is_file() else None,
             [filled["model"], base, loaded.train.objective],
         ],
-        "train": filled["train"],
+        "train": _training(loaded.train),
         "evaluate": [filled["evaluate"], _hashes(evaluate_files(loaded.evaluate, recipe.folder))],
     }
     prints: dict[str, str] = {}
@@ -199,6 +208,12 @@ def fingerprints(recipe: RecipeFile) -> dict[str, str]:
     for name in STAGES:
         before = prints[name] = fingerprint(depends[name], before)
     return prints
+
+
+def _training(train: Train) -> dict[str, Any]:
+    """How a step's rows are shared out over devices and time changes its speed, and nothing that is learned."""
+    learned = train.model_dump(mode="json", exclude_none=True, exclude=LAYOUT)
+    return {**learned, "rows_per_step": train.rows_per_step}
 
 
 def _hashes(paths: Iterable[Path]) -> list[list[str]]:

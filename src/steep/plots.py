@@ -154,6 +154,45 @@ MARKERS = "oD"
 ROW_HEIGHT = 22
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """``x`` is a number, or a text that is one of few; ``whole``: a full mark, else a hollow one."""
+
+    x: float | str
+    y: float
+    whole: bool
+
+
+def scatter(chart: Chart, points: Sequence[Point], *, xlabel: str, ylabel: str, log: bool = False) -> str:
+    """Points; ``log``: the numbers below on a logarithmic axis. Texts stand in the order in which they first come."""
+    words = list(dict.fromkeys(point.x for point in points if isinstance(point.x, str)))
+    with _axes(chart) as (axes, figure):
+        for whole, colour, face in ((False, MUTED, PAPER), (True, ACCENT, ACCENT)):  # the full ones in front
+            shown = [point for point in points if point.whole == whole]
+            x = [words.index(point.x) if isinstance(point.x, str) else point.x for point in shown]
+            y = [point.y for point in shown]
+            axes.plot(x, y, "o", color=colour, markerfacecolor=face, markeredgewidth=1.4, markersize=6)
+        if log:
+            _logarithmic(axes, [float(point.x) for point in points])
+        elif words:
+            axes.set_xticks(range(len(words)), words)
+        axes.margins(x=0.08, y=0.1)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}".replace("-", "−"))
+        return _svg(figure, chart)
+
+
+def _logarithmic(axes: Any, values: Sequence[float]) -> None:
+    """With ticks at 1 and 3 of each power of ten; over three of them and more at 1 alone."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if max(values) >= 1000 * min(values) else (1, 3)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
 def forest(chart: Chart, labels: Sequence[str], series: Sequence[Sequence[Mark | None]], *, xlabel: str) -> str:
     """A row for each label, in it a mark of each series, the first as a circle and the second as a diamond. What is
     better lies to the right of zero.

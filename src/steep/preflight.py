@@ -7,6 +7,8 @@ of weights are read.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -33,13 +35,15 @@ class Examined:
     base: Base
 
 
-def examine(recipe: RecipeFile) -> Examined:
-    """Raises RecipeError with all that would stop the recipe."""
+def examine(recipe: RecipeFile, *, training: bool = True) -> Examined:
+    """Raises RecipeError with all that would stop the recipe. ``training``: whether it is to be trained here."""
     mistakes: list[tuple[Keys, str]] = []
     found = Examined(_files(recipe, mistakes), _base(recipe, mistakes))
     _clean_files(recipe, mistakes)
     _evaluate_files(recipe, mistakes)
     _harness_tasks(recipe, mistakes)
+    if training:
+        _gpus(recipe, mistakes)
     if mistakes:
         raise _located(recipe, mistakes)
     return found
@@ -120,6 +124,27 @@ def _evaluate_files(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> Non
             mistakes.append((("evaluate", index, "forgetting", "texts"), str(error)))
 
 
+def _gpus(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:
+    """Without any GPU, as many processes share the CPU; that of several machines each has as many is seen there."""
+    train = recipe.recipe.train
+    found = gpus() if train.devices > 1 and train.nodes == 1 else []
+    if found and train.devices > len(found):
+        message = f"this machine has {len(found)} GPU{'s' * (len(found) > 1)} ({found[0]}): lower it to that"
+        mistakes.append((("train", "devices"), message))
+
+
+def gpus() -> list[str]:
+    """The names of those that nvidia-smi sees and CUDA_VISIBLE_DEVICES leaves."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, "--query-gpu=name", "--format=csv,noheader"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    names = found.stdout.splitlines() if found.returncode == 0 else []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return names if visible is None else names[: len([one for one in visible.split(",") if one.strip()])]
+
+
 def _harness_tasks(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:
     for index, step in enumerate(recipe.recipe.evaluate):
         if step.lm_eval:
@@ -135,7 +160,7 @@ def _base(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> Base:
     except ModelError as error:
         mistakes.append((("model", "base"), str(error)))
         return Base(recipe.recipe.model.base, "", {}, None)
-    mistakes += [*_too_long(recipe.recipe, base), *_no_targets(recipe.recipe, base)]
+    mistakes += [*_too_long(recipe.recipe, base), *_no_targets(recipe.recipe, base), *_no_layers(recipe.recipe, base)]
     return base
 
 
@@ -146,12 +171,20 @@ def _too_long(recipe: Recipe, base: Base) -> Iterator[tuple[Keys, str]]:
 
 
 def _no_targets(recipe: Recipe, base: Base) -> Iterator[tuple[Keys, str]]:
-    targets, keys = recipe.train.lora.target_modules, ("train", "lora", "target_modules")
-    if recipe.train.method != "lora" or targets == "all-linear":
+    adapter, keys = recipe.train.adapter, ("train", recipe.train.method, "target_modules")
+    if adapter is None or adapter.target_modules == "all-linear":
         return
+    targets = adapter.target_modules
     for name in [targets] if isinstance(targets, str) else targets:
         if name == "lm_head":
             yield keys, "lm_head gets no adapter: the loss is computed from its weights without it; leave it out"
         elif base.shape is not None and not any(sizes.adapted(base.shape, [name])):
             known = ", ".join(linear.name.rpartition(".")[2] for linear in base.shape.linears)
             yield keys, f"the model has no linear layer {name!r}; it has {known}"
+
+
+def _no_layers(recipe: Recipe, base: Base) -> Iterator[tuple[Keys, str]]:
+    layers = recipe.train.adaption_prompt.adapter_layers
+    if recipe.train.method == "adaption-prompt" and layers and base.shape and layers > base.shape.num_hidden_layers:
+        said = f"{layers} is more than the model's {base.shape.num_hidden_layers} layers: lower it"
+        yield ("train", "adaption_prompt", "adapter_layers"), said

@@ -29,6 +29,11 @@ PATIENCE = 3.0
 """Seconds to wait for the folder: a stage whose parent was killed needs a moment to notice and end."""
 
 
+def is_main() -> bool:
+    """Whether this process is the one, of several that do the same stage, that writes and speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run's folder on disk."""

@@ -20,9 +20,11 @@ QUIET = {
     "TQDM_DISABLE": "1",
     "PYTHONWARNINGS": "ignore",
     "OMP_WAIT_POLICY": "passive",
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
 }
-"""Environment in which libraries phone nothing home, steep's own progress and messages are the only ones, and threads
-that wait for each other leave the cores to others: on two busy cores spinning made a training step five times as slow.
+"""Environment in which libraries phone nothing home, steep's own progress and messages are the only ones, threads that
+wait for each other leave the cores to others (on two busy cores spinning made a training step five times as slow), and
+a GPU's memory is not lost in holes between tensors of different sizes.
 """
 PLAIN = str.maketrans(
     {"−": "-", "…": "...", "✓": "+", "∞": "inf", "\u00a0": " ", "’": "'", "“": '"', "”": '"', "–": "-"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from steep.compare import Comparison
 from steep.compare.charts import differences, losses
@@ -12,15 +14,21 @@ from steep.report.wording import environment
 from steep.runs import write_atomically
 
 
-def write_page(comparison: Comparison, path: Path) -> Path:
-    """Raises OSError where it cannot be written."""
+def write_page(
+    comparison: Comparison,
+    path: Path,
+    *,
+    template: str = "comparison.html.jinja",
+    more: Mapping[str, Any] | None = None,
+) -> Path:
+    """``template``: one that extends the comparison's, given ``more``. Raises OSError where it cannot be written."""
     measures = values(comparison)
     labels = {one.name: one.label for one in measures}
     rows = {pair.name: gaps(pair, comparison) for pair in comparison.pairs}
     trained, curves = losses(comparison.runs)
     page = (
         environment()
-        .get_template("comparison.html.jinja")
+        .get_template(template)
         .render(
             runs=comparison.runs,
             first=comparison.first,
@@ -37,6 +45,7 @@ def write_page(comparison: Comparison, path: Path) -> Path:
             colours=len(RUNS),
             curves=curves,
             recipes=comparison.recipes,
+            more=more or {},
         )
     )
     write_atomically(path, page.encode("utf-8", "replace").decode("utf-8"))

@@ -14,20 +14,21 @@ NOT_COMPARED = ("name", "cluster")
 
 def differing(evaluations: Sequence[Evaluation]) -> dict[str, list[str]]:
     """The model that was measured comes first, then the recipes' keys in their order."""
-    flat = [dict(_flat(one.recipe)) for one in evaluations]
+    flat = [dict(flattened(one.recipe)) for one in evaluations]
     keys = dict.fromkeys(key for recipe in flat for key in recipe if key not in NOT_COMPARED)
     values = {key: [recipe.get(key, ABSENT) for recipe in flat] for key in keys}
     models = [one.scores.models[one.subject] for one in evaluations]
     return {key: found for key, found in {"measured": models, **values}.items() if len(set(found)) > 1}
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def flattened(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted paths and their values as texts; a list of plain values is one of them."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+            yield from flattened(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
         for place, inner in enumerate(value):
-            yield from _flat(inner, f"{path}.{place}")
+            yield from flattened(inner, f"{path}.{place}")
     else:
         yield path, _written(value)
 

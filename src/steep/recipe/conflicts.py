@@ -38,6 +38,7 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
         _quantization,
         _objective,
         _rollouts,
+        _forms,
         _batch,
         _validation,
         _devices,
@@ -130,6 +131,9 @@ def _objective(recipe: Recipe) -> Iterator[Conflict]:
     if "exo_pair" in dpo.loss_type and not dpo.label_smoothing:
         message = "exo_pair needs `label_smoothing` above 0, such as 0.001"
         yield Conflict(("train", "dpo", "loss_type"), ("train", "dpo", "label_smoothing"), message)
+    if train.sample_steps and train.sharded:
+        message = "fsdp leaves no device with the whole model: leave out sample_steps, or set `parallel: ddp`"
+        yield Conflict(("train", "sample_steps"), ("train", "parallel"), message)
     if objective == "reward" and train.sample_steps:
         yield Conflict(("train", "sample_steps"), OBJECTIVE, "a reward model writes nothing: leave out sample_steps")
 
@@ -154,6 +158,21 @@ def _rollouts(recipe: Recipe) -> Iterator[Conflict]:
     if train.eval_steps:
         message = f"the loss of {train.objective} says nothing of its progress: leave out eval_steps"
         yield Conflict(("train", "eval_steps"), OBJECTIVE, message)
+
+
+def _forms(recipe: Recipe) -> Iterator[Conflict]:
+    """What goes with conversations, and with pairs of answers."""
+    objective, prepare = recipe.train.objective, recipe.prepare
+    pairs, chat = objective in PREFERENCES, prepare.template == "chat"
+    if pairs and prepare.overlength == "split":
+        message = f"{objective} compares whole answers, which cannot be split: take truncate or drop"
+        yield Conflict(("prepare", "overlength"), OBJECTIVE, message)
+    if chat and (pairs or objective in ROLLOUTS):
+        message = f"{objective} needs a prompt of its own: take a template with prompt and completion, such as llama-3"
+        yield Conflict(TEMPLATE, OBJECTIVE, message)
+    if prepare.canaries and (pairs or chat):
+        message = "a canary is a text or a completion: leave canaries out for pairs and conversations"
+        yield Conflict(("prepare", "canaries"), OBJECTIVE if pairs else TEMPLATE, message)
 
 
 def _batch(recipe: Recipe) -> Iterator[Conflict]:
@@ -207,6 +226,9 @@ def _evaluation(recipe: Recipe) -> Iterator[Conflict]:
         (name, _), place = step.chosen, ("evaluate", index)
         if name == "completion" and recipe.prepare.template == "plain":
             message = "completion needs a template with prompt and completion, such as alpaca; plain has neither"
+            yield Conflict(place, TEMPLATE, message)
+        if name == "completion" and recipe.prepare.template == "chat":
+            message = "a conversation has no single completion: measure perplexity or continuation"
             yield Conflict(place, TEMPLATE, message)
         if name == "preference" and objective not in PREFERENCES:
             message = "preference needs pairs of answers: `train.objective` dpo or reward"

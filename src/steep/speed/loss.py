@@ -36,10 +36,23 @@ def use_linear_loss(model: PreTrainedModel) -> None:
 
         hidden = model.get_decoder()(*args, **kwargs).last_hidden_state
         head = model.get_output_embeddings()
-        loss = linear_cross_entropy(hidden[:, :-1], head.weight, labels[:, 1:], num_items_in_batch)
+        loss = _within(head, linear_cross_entropy, hidden[:, :-1], labels[:, 1:], num_items_in_batch)
         return CausalLMOutputWithPast(loss=loss)
 
     model.forward = forward
+
+
+def _within(head: Any, loss: Any, hidden: Tensor, targets: Tensor, count: Any) -> Tensor:
+    """The loss by a call of the output layer: where devices share its weight, such a call is what gathers it."""
+    own = vars(head).get("forward")
+    head.forward = lambda hidden: loss(hidden, head.weight, targets, count)
+    try:
+        found: Tensor = head(hidden)
+    finally:
+        del head.forward
+        if own is not None:
+            head.forward = own
+    return found
 
 
 def _only_linear(model: PreTrainedModel) -> None:
@@ -97,6 +110,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 hidden_grad[chunk] = grad @ weight
             if weight_grad is not None:
                 weight_grad += grad.T @ hidden[chunk]
+            del logits, grad  # else they are still held while those of the next chunk are made
         ctx.save_for_backward(hidden_grad, weight_grad)
         ctx.weight_dtype = weight.dtype
         return total

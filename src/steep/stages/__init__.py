@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from steep.config import recipe_from_stored
-from steep.runs import Run
+from steep.runs import Run, is_main
 from steep.stages.data import clean, gather, prepare
 from steep.stages.evaluation import evaluate
 from steep.stages.stage import Stage, tokenizer_of
@@ -47,8 +47,16 @@ def show_examples(folder: Path, count: int, html: Path) -> None:
     preview(examples, tokenizer, fit=fit, count=count, html=html)
 
 
+def devices_of(run: Run) -> int:
+    """How many processes of this machine train."""
+    return recipe_from_stored(run.read()["recipe"]).train.devices
+
+
 def run_stage(run: Run, name: str) -> None:
-    """Do one stage of a run whose ``run.json`` holds the recipe, and give the result its name."""
+    """Do one stage of a run whose ``run.json`` holds the recipe, and give the result its name.
+
+    Of several processes that train, each does it, and the main one gives the name.
+    """
     begin = time.perf_counter()
     record = run.read()
     stage = Stage(run, recipe_from_stored(record["recipe"]), Path(record["folder"]), run.partial(name))
@@ -57,4 +65,5 @@ def run_stage(run: Run, name: str) -> None:
 
         join(stage.recipe.cluster)
     BODIES[name](stage)
-    run.finish(name, time.perf_counter() - begin)
+    if is_main():
+        run.finish(name, time.perf_counter() - begin)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steep.base import loaded_commit
+from steep.runs import is_main
 from steep.stages.stage import Stage, tokenizer_of
 
 if TYPE_CHECKING:
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 
 
 def train(stage: Stage) -> None:
+    from steep import handover
+    from steep.models import load_tokenizer
     from steep.train import train_model
+    from steep.train.parallel import join
 
+    join(stage.recipe.train)
     tokenizer = tokenizer_of(stage, stage.recipe.model.revision)
+    handover.check(stage.run.need("prepare"), tokenizer, "train")
     model = _base_model(stage, tokenizer)
     commit = loaded_commit(stage.recipe.model, stage.folder)  # now: meanwhile another run may fetch a newer one
     result = train_model(
@@ -31,7 +37,13 @@ def train(stage: Stage) -> None:
         folder=stage.work,
         more=_more(stage, tokenizer),
     )
-    stage.summarise(**asdict(result), base_revision=commit)
+    if is_main():
+        handover.check(stage.run.need("prepare"), load_tokenizer(str(_saved(stage.work))), "what train saved")
+        stage.summarise(**asdict(result), base_revision=commit)
+
+
+def _saved(work: Path) -> Path:
+    return work / "model" if (work / "model").is_dir() else work / "adapter"
 
 
 def _examples(stage: Stage, side: str) -> Examples:
@@ -43,13 +55,13 @@ def _examples(stage: Stage, side: str) -> Examples:
 
 def _more(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> More:
     from steep.models import resolve
+    from steep.tokens import Fit
     from steep.train import More
 
     recipe = stage.recipe
     return More(
         validation=_examples(stage, "validation") if recipe.train.eval_steps else None,
-        overlength=recipe.prepare.overlength,
-        truncation_side=recipe.prepare.truncation_side,
+        fit=Fit.of(recipe.prepare, recipe.train.objective),
         home=stage.folder,
         base=resolve(recipe.model.base, stage.folder),
         new_tokens=tuple(tokenizer.convert_tokens_to_ids(recipe.model.added_tokens)),

@@ -103,7 +103,9 @@ def start_adapter(model: PeftModel, options: Train, base: str, folder: Path) -> 
     if options.method == "lora" and options.lora.init_lora_weights == PISSA:
         model.peft_config["default"].init_lora_weights = True  # else loading it would take the singular values again
         model.save_pretrained(folder / PISSA)
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
+        if "ranknum" in name:  # a number of AdaLoRA's bookkeeping, which PEFT lets be trained beside bfloat16 weights
+            parameter.requires_grad_(False)
         if parameter.requires_grad:  # TRL makes them bfloat16 beside quantised weights, where small steps vanish
             parameter.data = parameter.data.to(torch.float32)
 

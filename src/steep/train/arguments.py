@@ -38,7 +38,6 @@ def _steps(options: Train) -> dict[str, Any]:
         "max_steps": options.max_steps or -1,
         "neftune_noise_alpha": options.neftune_noise_alpha,
         "gradient_checkpointing": options.gradient_checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False},
     }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from steep.train.parallel import wait_for_all
 from steep.train.saving import check_written
 
 MARKER = "complete"
@@ -25,11 +26,13 @@ class MarkComplete(TrainerCallback):  # type: ignore[misc]
     """Marks each checkpoint once all of it is on disk, and right."""
 
     def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        wait_for_all()  # each process writes its own random state
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             check_written(checkpoint, getattr(model, "module", model))
             _flush(checkpoint)
             (checkpoint / MARKER).touch()
+        wait_for_all()  # one that ended before would take the main process with it
 
 
 def _flush(folder: Path) -> None:
@@ -47,6 +50,13 @@ def last_complete(folder: Path) -> Path | None:
             shutil.rmtree(checkpoint)
     newest = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     return Path(newest) if newest else None
+
+
+def last_state(folder: Path) -> tuple[Path | None, dict[str, Any]]:
+    """Where training goes on: the newest finished checkpoint, and the last row of the metrics until there."""
+    resume = last_complete(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return resume, keep_metrics_until(folder / "metrics.jsonl", step_of(resume))
 
 
 def step_of(checkpoint: Path | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -11,8 +12,8 @@ from typing import Any, Self
 import torch
 from transformers import TrainerCallback
 
+from steep.runs import is_main
 from steep.terminal import progress
-from steep.train.parallel import is_main
 from steep.train.utilization import flops_per_token, peak_flops
 
 OWN = ("loss", "learning_rate", "grad_norm", "epoch", "num_tokens", "step", "total_flos")
@@ -31,6 +32,7 @@ class Live(TrainerCallback):  # type: ignore[misc]
         self.metrics, self.before = metrics, before
         self.tokens = before["tokens"]
         self.bar = ExitStack()
+        self.update: Callable[..., None] = lambda *args, **kwargs: None
 
     def __enter__(self) -> Self:
         return self
@@ -39,7 +41,8 @@ class Live(TrainerCallback):  # type: ignore[misc]
         self.bar.close()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        self.update = self.bar.enter_context(progress("train", total=state.max_steps))
+        if is_main():
+            self.update = self.bar.enter_context(progress("train", total=state.max_steps))
         self.update(state.global_step)
         self.flops, self.peak = flops_per_token(model), peak_flops() * args.world_size
         self.last = time.perf_counter()

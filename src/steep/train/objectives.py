@@ -13,9 +13,11 @@ from steep.train.adapters import peft_config
 from steep.train.arguments import shared_arguments
 from steep.train.optimizers import MuonAdamW
 from steep.train.order import filled
+from steep.train.parallel import for_one_device
 from steep.train.preference import PreferenceTrainer, RewardModelTrainer, dpo_config, reference, reward_config
 from steep.train.rewards import load_reward
 from steep.train.rollouts import GrpoTrainer, RlooTrainer, grpo_config, rloo_config
+from steep.train.sharding import use_sharding
 from steep.train.supervised import LinearLossTrainer, sft_config
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def make_trainer(rows: Dataset, validation: Dataset | None, options: Train, sett
     objective, model = OBJECTIVES[options.objective], setting.model
     trainer = objective.trainer(
         model=model,
-        args=objective.config(shared_arguments(options, setting.folder), options, setting.max_length),
+        args=for_one_device(objective.config(shared_arguments(options, setting.folder), options, setting.max_length)),
         train_dataset=rows,
         eval_dataset=validation,
         processing_class=setting.tokenizer,
@@ -78,6 +80,8 @@ def make_trainer(rows: Dataset, validation: Dataset | None, options: Train, sett
         **objective.further(setting, options),
     )
     trainer.remove_callback(PrinterCallback)
+    if options.sharded:
+        use_sharding(trainer)
     trainer.order_seed = options.seed
     if options.optim == "muon":
         trainer.optimizer = MuonAdamW(model, options.learning_rate, options.weight_decay, options.adam_beta2)

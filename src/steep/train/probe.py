@@ -16,6 +16,7 @@ from steep.advice import OUT_OF_MEMORY
 from steep.errors import ModelError
 from steep.recipe import Train
 from steep.recipe.train import ROLLOUTS
+from steep.train.parallel import anywhere
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -34,7 +35,7 @@ def probe(trainer: Trainer, options: Train) -> None:
     if options.objective in ROLLOUTS or options.sharded:
         return
     while True:
-        if _fits(trainer, options):
+        if not anywhere(not _fits(trainer, options)):
             return
         rows = trainer.args.per_device_train_batch_size
         smaller = next((size for size in range(rows - 1, 0, -1) if rows % size == 0), None)

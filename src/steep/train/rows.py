@@ -18,7 +18,7 @@ from steep import tokens
 from steep.errors import ModelError
 from steep.recipe import Train
 from steep.recipe.train import PREFERENCES, ROLLOUTS
-from steep.train.safeguards import Classes, check_pairs, check_sequences
+from steep.train.safeguards import Classes, check_fitted, check_pairs, check_sequences
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Examples: TypeAlias = pa.Table | Path
 """A table, or the Parquet file that holds it, which is read piece by piece."""
 IDS = pa.list_(pa.int32())
-ANSWERS = ("chosen_ids", "rejected_ids")
 AT_ONCE = 1000
 
 
@@ -67,21 +66,39 @@ class Encoder:
                 classes.add(rows)
             yield make(rows)
 
+    def _fitted(self, rows: list[dict[str, Any]]) -> Iterator[tuple[str, tokens.Fitted]]:
+        """What is left of each row. What `prepare.overlength: drop` leaves out is left out; other faults are errors."""
+        fitted = tokens.fit_examples(rows, self.tokenizer, self.fit)
+        named = [
+            (str(row.get("document_id", number)), one)
+            for number, (row, one) in enumerate(zip(rows, fitted, strict=True))
+        ]
+        if self.fit.overlength != "drop":
+            check_fitted(named)
+        yield from ((name, one) for name, one in named if one.sequences)
+
     def _sequences(self, rows: list[dict[str, Any]]) -> pa.Table:
-        encoded = tokens.encode_training(rows, self.tokenizer, self.fit)
-        check_sequences(encoded, self.tokenizer)
-        columns = {"input_ids": [one.input_ids for one in encoded], "labels": [one.labels for one in encoded]}
-        return pa.table(columns, schema=pa.schema([("input_ids", IDS), ("labels", IDS)]))
+        named = [(name, sequence) for name, one in self._fitted(rows) for sequence in one.sequences]
+        check_sequences(named, self.tokenizer)
+        columns = {"input_ids": [one.input_ids for _, one in named], "labels": [one.labels for _, one in named]}
+        return _ids(**columns)
 
     def _pairs(self, rows: list[dict[str, Any]]) -> pa.Table:
-        pairs = tokens.encode_pairs(rows, self.tokenizer, self.fit)
-        check_pairs(pairs, self.tokenizer)
+        named = list(self._fitted(rows))
+        check_pairs(named, self.tokenizer)
+        pairs = [one.sequences for _, one in named]
         if self.options.objective == "reward":  # which scores whole texts
-            whole = {side: [[*pair.prompt_ids, *getattr(pair, side)] for pair in pairs] for side in ANSWERS}
-            return pa.table(whole, schema=pa.schema([(side, IDS) for side in ANSWERS]))
-        names = ("prompt_ids", *ANSWERS)
-        columns = {name: [getattr(pair, name) for pair in pairs] for name in names}
-        return pa.table(columns, schema=pa.schema([(name, IDS) for name in names]))
+            chosen, rejected = ([pair[side].input_ids for pair in pairs] for side in (0, 1))
+            return _ids(chosen_ids=chosen, rejected_ids=rejected)
+        return _ids(
+            prompt_ids=[one.input_ids[: one.prompt] for one, _ in pairs],
+            chosen_ids=[one.input_ids[one.prompt :] for one, _ in pairs],
+            rejected_ids=[one.input_ids[one.prompt :] for _, one in pairs],
+        )
+
+
+def _ids(**columns: list[list[int]]) -> pa.Table:
+    return pa.table(columns, schema=pa.schema([(name, IDS) for name in columns]))
 
 
 def batches(examples: Examples) -> Iterator[pa.RecordBatch]:

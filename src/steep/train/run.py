@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ from steep.train import adalora, checkpoints
 from steep.train.adapters import start_adapter
 from steep.train.live import Live
 from steep.train.objectives import Setting, make_trainer
-from steep.train.parallel import is_main
+from steep.train.parallel import by_main, join
 from steep.train.probe import probe
 from steep.train.quiet import quiet_libraries
 from steep.train.rows import Encoder, Examples
@@ -61,8 +62,8 @@ class More:
     """What a training may be given beside examples, options and model."""
 
     validation: Examples | None = None
-    overlength: str = "truncate"
-    truncation_side: str = "right"
+    fit: Fit | None = None
+    """What becomes of examples that are too long; by default they are cut to ``max_length``."""
     home: Path = field(default_factory=Path)
     """Where the paths of the recipe start."""
     base: str = ""
@@ -88,29 +89,30 @@ def train_model(
     of `steep.train.safeguards` is broken, the loss is no number, or nothing was learned; KeyboardInterrupt after
     Ctrl-C, once all is saved.
     """
+    join(options)
     check_model(model, tokenizer, max_length)
-    resume = checkpoints.last_complete(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    before = checkpoints.keep_metrics_until(folder / "metrics.jsonl", checkpoints.step_of(resume))
-    limit = None if options.objective == "pretrain" else max_length
-    encoder = Encoder(tokenizer, options, Fit(limit, more.overlength, more.truncation_side))
-    rows = encoder.rows(examples, folder / "rows" / "train")
-    held = encoder.rows(more.validation, folder / "rows" / "validation") if more.validation is not None else None
+    resume, before = by_main(lambda: checkpoints.last_state(folder))
+    encoder = Encoder(tokenizer, options, more.fit or Fit(None if options.objective == "pretrain" else max_length))
+    cache = folder / "rows" / os.environ.get("RANK", "0")
+    rows = encoder.rows(examples, cache / "train")
+    held = encoder.rows(more.validation, cache / "validation") if more.validation is not None else None
     setting = Setting(model, tokenizer, max_length, folder, more.home, list(more.new_tokens))
     with quiet_libraries():
         with _prepared(model, options):
             trainer = make_trainer(rows, held, options, setting)
             if options.method != "full":
                 start_adapter(trainer.model, options, more.base, folder)
-            begun = trainable_state(trainer.model)
+            begun = by_main(lambda: trainable_state(trainer.model))
             if resume is None:
                 probe(trainer, options)
             prompts = sample_prompts(examples if more.validation is None else more.validation)
             _run(trainer, resume, before, [*_callbacks(trainer, options, setting, prompts)], setting)
         save(trainer, options, setting, begun)
-    result = _result(trainer, options, folder)
-    if is_main():
-        (folder / "summary.json").write_text(json.dumps(asdict(result), indent=1))
+    return by_main(lambda: _summarise(_result(trainer, options, folder), folder))
+
+
+def _summarise(result: TrainResult, folder: Path) -> TrainResult:
+    (folder / "summary.json").write_text(json.dumps(asdict(result), indent=1))
     return result
 
 

@@ -15,7 +15,7 @@ from steep.records import IGNORE
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from steep.tokens import Encoded, Pair
+    from steep.tokens import Encoded, Fitted
 
 SHOWN = 5
 
@@ -37,36 +37,42 @@ def check_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_
         )
 
 
-def check_sequences(encoded: Sequence[Encoded], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ModelError with the documents that teach nothing, never stop, or begin twice."""
-    masked = "have no token to train: all their labels are masked. Their prompt fills prepare.max_length, or their "
-    _refuse([one for one in encoded if not one.trained], masked + "completion is empty")
+def check_fitted(named: Sequence[tuple[str, Fitted]]) -> None:
+    """Raises ModelError with the documents of which nothing is left to train: all their labels would be masked."""
+    faults = [(name, one.fault) for name, one in named if one.fault]
+    for fault in sorted({fault for _, fault in faults}):
+        names = [name for name, other in faults if other == fault]
+        _refuse(names, f"have no token to train, all their labels are masked: {fault}")
+
+
+def check_sequences(named: Sequence[tuple[str, Encoded]], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ModelError with the documents whose sequences teach nothing, never stop, or begin twice."""
+    _refuse([name for name, one in named if not one.trained], "have no token to train: all their labels are masked")
     endless = "do not end with a trained end token, so the model would not learn to stop: look at the template"
-    _refuse([one for one in encoded if one.ends and not _stops(one, tokenizer)], endless)
-    twice = f"begin with {tokenizer.bos_token} twice: steep adds it, take it out of the template or the text"
-    _refuse([one for one in encoded if _begins_twice(one.input_ids, tokenizer)], twice)
+    _refuse([name for name, one in named if one.ends and not _stops(one, tokenizer)], endless)
+    _refuse([name for name, one in named if _begins_twice(one, tokenizer)], _twice(tokenizer))
+
+
+def check_pairs(named: Sequence[tuple[str, Fitted]], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ModelError with the documents whose two answers are the same, or that begin twice."""
+    same = [name for name, one in named if one.sequences[0].input_ids == one.sequences[1].input_ids]
+    _refuse(same, "have the same chosen and rejected answer")
+    _refuse([name for name, one in named if _begins_twice(one.sequences[0], tokenizer)], _twice(tokenizer))
 
 
 def _stops(one: Encoded, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the last trained token is an end: EOS, or a special token with which a chat template ends a turn."""
-    trained = [label for label in one.labels if label != IGNORE]
-    ends = {tokenizer.eos_token_id, *tokenizer.all_special_ids}
-    return any(label in ends for label in trained[-2:])  # some templates end a turn with a line break
+    """Whether EOS is the last trained token. What a template writes behind it is not trained."""
+    last = next((label for label in reversed(one.labels) if label != IGNORE), None)
+    return last is not None and last == tokenizer.eos_token_id
 
 
-def _begins_twice(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> bool:
+def _begins_twice(one: Encoded, tokenizer: PreTrainedTokenizerBase) -> bool:
     bos = tokenizer.bos_token_id
-    return bos is not None and list(ids[:2]) == [bos, bos]
+    return bos is not None and bool(one.input_ids[:2] == [bos, bos])
 
 
-def check_pairs(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ModelError with the documents whose answers are missing or the same, or that begin twice."""
-    empty = [pair for pair in pairs if not (pair.chosen_ids and pair.rejected_ids)]
-    _refuse(empty, "have no token of an answer: their prompt fills prepare.max_length")
-    same = [pair for pair in pairs if pair.chosen_ids == pair.rejected_ids]
-    _refuse(same, "have the same chosen and rejected answer within prepare.max_length")
-    twice = [pair for pair in pairs if _begins_twice(pair.prompt_ids, tokenizer)]
-    _refuse(twice, f"begin with {tokenizer.bos_token} twice: take it out of the template")
+def _twice(tokenizer: PreTrainedTokenizerBase) -> str:
+    return f"begin with {tokenizer.bos_token} twice: steep adds it, take it out of the template or the text"
 
 
 class Classes:
@@ -92,8 +98,8 @@ class Classes:
             )
 
 
-def _refuse(broken: Sequence[Encoded | Pair], fault: str) -> None:
-    if broken:
-        more = f" and {len(broken) - SHOWN:,} more" if len(broken) > SHOWN else ""
-        names = ", ".join(one.document_id for one in broken[:SHOWN])
-        raise ModelError(f"{len(broken):,} of the examples (documents {names}{more}) {fault}")
+def _refuse(documents: Sequence[str], fault: str) -> None:
+    if documents:
+        names = list(dict.fromkeys(documents))
+        more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+        raise ModelError(f"{len(names):,} of the examples (documents {', '.join(names[:SHOWN])}{more}) {fault}")

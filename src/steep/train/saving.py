@@ -7,31 +7,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from steep.errors import ModelError
 from steep.recipe import Train
+from steep.runs import is_main
 from steep.train.adapters import save_adapter
-from steep.train.parallel import is_main
+from steep.train.sharding import trained_parameters
 
 if TYPE_CHECKING:
     from transformers import Trainer
 
     from steep.train.objectives import Setting
 
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
-def save(trainer: Trainer, options: Train, setting: Setting, begun: dict[str, float]) -> None:
+
+def save(trainer: Trainer, options: Train, setting: Setting, begun: dict[str, int]) -> None:
     """Leave ``model/`` or ``adapter/`` with the tokenizer; ``begun`` is the `trainable_state` before training.
 
     Raises ModelError where nothing was learned, or what is on the disk is not what was trained.
     """
-    if trainable_state(trainer.model) == begun:
+    if trainable_state(trainer.model) == begun:  # in all processes, since each may hold a part
         raise ModelError(
             "the trained weights are what they were before training: nothing was learned. "
             "Raise train.learning_rate, or look at the gradients in metrics.jsonl"
         )
     into = setting.folder / ("model" if options.method == "full" else "adapter")
-    if options.method == "full":
+    if options.method == "full" or options.sharded:
         trainer.save_model(str(into))
     elif is_main():
         save_adapter(trainer.model, options, setting.folder, into)
@@ -40,14 +45,20 @@ def save(trainer: Trainer, options: Train, setting: Setting, begun: dict[str, fl
         setting.tokenizer.save_pretrained(into)
 
 
-def trainable_state(model: Any) -> dict[str, float]:
-    """A number for each trained tensor that changes when it does."""
-    state = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            whole = parameter.detach().float()
-            state[name] = float(whole.sum() + whole.square().sum())
-    return state
+def trainable_state(model: Any) -> dict[str, int]:
+    """A number for each trained tensor that changes when it does: the sum of its bits taken as integers.
+
+    It is the same however the tensor is divided among processes, all of which must call it then.
+    """
+    return {name: _sum_of_bits(parameter.detach()) for name, parameter in trained_parameters(model)}
+
+
+def _sum_of_bits(tensor: Tensor) -> int:
+    part = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    found = part.contiguous().view(INTEGERS[part.element_size()]).sum(dtype=torch.int64).cpu()
+    if isinstance(tensor, DTensor):
+        dist.all_reduce(found)
+    return int(found)
 
 
 def check_written(folder: Path, model: Any, *, converted: bool = False) -> None:
@@ -84,8 +95,6 @@ def _names(files: list[Path]) -> Iterator[str]:
 
 def _expected(folder: Path, model: Any) -> dict[str, Tensor]:
     """What must be in the files, by the names there. Nothing for a model that several devices share."""
-    from torch.distributed.tensor import DTensor
-
     if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         return {}
     if not (folder / "adapter_config.json").exists():

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steep.train import adalora
+import torch
+from transformers.trainer import SCHEDULER_NAME
+
+from steep.runs import is_main
+from steep.train import adalora, sharding
 from steep.train.order import Shuffled
 
 if TYPE_CHECKING:
@@ -41,8 +45,32 @@ class Steps:
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if (Path(resume_from_checkpoint) / adalora.STATE).exists():
             adalora.load(self.model, Path(resume_from_checkpoint))  # type: ignore[attr-defined]
+        elif self.args.fsdp:  # type: ignore[attr-defined]
+            sharding.load_trained(self.model, Path(resume_from_checkpoint))  # type: ignore[attr-defined]
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        if self.args.fsdp:  # type: ignore[attr-defined]
+            weights = sharding.trained_weights(self.model)  # type: ignore[attr-defined]
+            self._save(output_dir, state_dict=weights)  # type: ignore[attr-defined]
+        else:
+            super().save_model(output_dir, _internal_call)  # type: ignore[misc]
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.args.fsdp:  # type: ignore[attr-defined]
+            super()._save_optimizer_and_scheduler(output_dir)  # type: ignore[misc]
+            return
+        sharding.save_optimizer(self.optimizer, Path(output_dir))  # type: ignore[attr-defined]
+        if is_main():
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)  # type: ignore[attr-defined]
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if not self.args.fsdp or checkpoint is None:  # type: ignore[attr-defined]
+            super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+            return
+        sharding.load_optimizer(self.optimizer, Path(checkpoint))  # type: ignore[attr-defined]
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))  # type: ignore[attr-defined]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None: TRL's knows neither the data nor the scores of a run."""

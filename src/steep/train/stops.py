@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 
 from steep.errors import ModelError
 from steep.terminal import console
+from steep.train.parallel import anywhere, is_main
 
 if TYPE_CHECKING:
     from steep.recipe import Train
@@ -43,9 +44,11 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
     def _ask(self, number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, self.before)
         self.asked = True
-        console(error=True).print("saving a checkpoint at the end of this step; Ctrl-C again ends at once")
+        if is_main():
+            console(error=True).print("saving a checkpoint at the end of this step; Ctrl-C again ends at once")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.asked = anywhere(self.asked)
         if self.asked:
             control.should_save = control.should_training_stop = True
 

@@ -14,6 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from steep.recipe import Train
 from steep.records import IGNORE
+from steep.runs import is_main
 from steep.train.steps import Steps
 
 
@@ -21,9 +22,10 @@ class LinearLossTrainer(Steps, SFTTrainer):  # type: ignore[misc]
     """Tokens are counted over all processes, and from the start of the run."""
 
     tokens = 0
+    control: Any
 
     def begin_at(self, tokens: int) -> None:
-        self.tokens = tokens
+        self.tokens = tokens if is_main() else 0
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         if self.model.training:

@@ -31,7 +31,12 @@ def sample_prompts(examples: Examples) -> list[str]:
     """The prompts of the first examples, or how their texts begin."""
     first = next(iter(batches(examples)), None)
     rows = [] if first is None else first.slice(0, PROMPTS).to_pylist()
-    return [row["prompt"] if "prompt" in row else " ".join(row["text"].split()[:BEGINNING]) for row in rows]
+    return [_prompt(row) for row in rows]
+
+
+def _prompt(row: dict[str, Any]) -> str:
+    text = row.get("text") or next((said["content"] for said in row.get("messages") or ()), "")
+    return str(row.get("prompt") or " ".join(text.split()[:BEGINNING]))
 
 
 class Writer(TrainerCallback):  # type: ignore[misc]
