@@ -12,6 +12,8 @@ from transformers import LlamaForSequenceClassification
 from conftest import WORDS
 from steep.errors import ModelError, SteepError
 from steep.evaluate import compare_models, evaluate_model
+from steep.evaluate.heldout import HeldOut
+from steep.evaluate.preference import credit
 from steep.models import train_tokenizer
 from steep.recipe.evaluate import EvaluateStep
 from steep.tokens import Fit, encode_pairs
@@ -108,10 +110,14 @@ def test_a_reward_model_has_no_preference_by_sum(reward_model, tokenizer):
     assert found.details["preference"]["judgement"]["judged_by"] == "score"
 
 
-def test_the_same_answer_twice_counts_half(tiny_model, reward_model, tokenizer, monkeypatch):
-    monkeypatch.setattr("steep.evaluate.perplexity.BATCH_TOKENS", 1)  # so that rounding may differ
+def test_the_same_answer_twice_counts_half(tiny_model, reward_model, tokenizer):
     for model in (tiny_model, reward_model):
         assert measured(model, tokenizer, [SAME, *PAIRS])[0, 0] == 0.5
+
+
+def test_the_same_answer_twice_is_a_tie_whatever_rounding_makes_of_it():
+    answer = HeldOut("same", [1, 5, 2], [1, 2])
+    assert credit([-3.1, -3.1000002], [answer, answer]).tolist() == [[0.5, 1]]
 
 
 def test_a_model_that_finds_all_alike_prefers_nothing(reward_model, tokenizer):
@@ -164,6 +170,25 @@ def test_a_model_with_another_tokenizer_is_asked_for_the_same_pairs(tiny_model, 
     other = train_tokenizer([WORDS], vocab_size=300, model_max_length=256)
     rows = measured(tiny_model, other, cut_by=tokenizer)
     assert rows[:, 0].tolist() == by_hand(tiny_model, other, PAIRS, None, np.mean)
+
+
+def test_special_tokens_of_the_run_are_no_text_to_a_model_with_another_tokenizer(tiny_model, tokenizer):
+    other = train_tokenizer([WORDS], vocab_size=300, model_max_length=256)
+    other.add_special_tokens({"eos_token": "<end>"})  # to which </s> is text
+    tiny_model.resize_token_embeddings(512)
+    seen = []
+    forward = tiny_model.forward
+
+    def watched(*args, **options):
+        seen.extend(options["input_ids"].tolist())
+        return forward(*args, **options)
+
+    tiny_model.forward = watched
+    other.bos_token = other.pad_token = None
+    pairs = [{**pair, "chosen": f"{pair['chosen']}</s>"} for pair in PAIRS]
+    measured(tiny_model, other, pairs, cut_by=tokenizer)
+    assert seen
+    assert not any("</s>" in other.decode(ids) for ids in seen)
 
 
 def test_a_reward_model_is_compared_with_the_likelihood_of_its_base(tiny_model, reward_model, tokenizer):

@@ -57,8 +57,10 @@ def test_the_chosen_answer_of_a_pair_is_the_reference(tokenizer):
 
 def test_a_continuation_begins_within_the_last_turn(tiny_model, tokenizer):
     steps = [EvaluateStep.model_validate({"continuation": {"max_new_tokens": 4, "subset_share": 1.0}})]
-    (answer,) = evaluate_model(tiny_model, tokenizer, [ROW], steps).answers
-    whole = rendered(tokenizer, TALK[:3]).replace(tokenizer.bos_token, "").replace(tokenizer.eos_token, "")
+    long = {"role": "assistant", "content": "Rain fell on the roof all morning, and nobody minded. " * 2}
+    talk = [TALK[0], long, *TALK[2:]]
+    (answer,) = evaluate_model(tiny_model, tokenizer, [{**ROW, "messages": talk}], steps).answers
+    whole = rendered(tokenizer, talk[:3]).replace(tokenizer.bos_token, "").replace(tokenizer.eos_token, "")
     given = answer.prompt.removeprefix(whole)
     assert len(given) < len(answer.prompt), "the turns before it are given"
     assert TALK[3]["content"].startswith(given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,17 @@ import pytest
 import torch
 
 from conftest import SHAPE, WORDS
-from steep.errors import UsageError
+from steep.config import recipe_from_stored
+from steep.errors import ModelError, UsageError
 from steep.evaluate import evaluate_model
 from steep.models import fit_vocabulary, load_model, load_tokenizer, new_model
+from steep.other_model import evaluate_other_model
 from steep.recipe.evaluate import EvaluateStep
+from steep.runs import Run
 from steep.scores import Scores, read_scores
 from steep.speaking import Decoding, answer_prompt
+from steep.stages import Stage
+from steep.stages.evaluation import evaluate
 
 PAIRS = """
 name: NAME
@@ -197,3 +203,36 @@ def test_the_report_names_method_objective_and_rounding(nf4):
     page = (nf4 / "report.html").read_text()
     assert "base, in nf4" in page
     assert "LoRA, rank 16, alpha 32" in page
+
+
+def test_a_reward_model_stands_in_for_another_as_what_it_is(folder, reward):
+    own = scores(reward).metrics["preference"].models
+    _, other = evaluate_other_model(folder / "reward.yaml", [], str(reward / "train" / "adapter"), runs=folder / "runs")
+    assert read_scores(other / "scores.json").metrics["preference"].models == own
+
+
+@pytest.fixture
+def other_ids(nf4, tmp_path) -> Run:
+    """A copy of the run whose proof of the template says that a token was another one in training."""
+    run = Run(tmp_path / "nf4")
+    shutil.copytree(nf4, run.folder)
+    proof = run.folder / "prepare" / "template.json"
+    changed = json.loads(proof.read_text())
+    changed["proof"][0]["sequences"][0]["input_ids"][3] += 1
+    proof.write_text(json.dumps(changed))
+    return run
+
+
+DIFFERS = "template differs between training and serving: .* token 3"
+
+
+def test_a_run_is_not_evaluated_with_other_token_ids_than_it_was_trained_on(folder, other_ids):
+    stage = Stage(other_ids, recipe_from_stored(other_ids.read()["recipe"]), folder, other_ids.partial("evaluate"))
+    with pytest.raises(ModelError, match=f"^evaluate: {DIFFERS}"):
+        evaluate(stage)
+
+
+@pytest.mark.parametrize("base", [True, False])
+def test_nor_does_it_answer_with_other_token_ids(other_ids, base):
+    with pytest.raises(ModelError, match=f"^generate: {DIFFERS}"):
+        next(answer_prompt(str(other_ids.folder), "The kettle", GREEDY, base=base))

@@ -18,11 +18,11 @@ import proofs
 from proofs import voice
 from steep.errors import RunError
 from steep.plots import Chart, bars, line_chart
-from steep.recipe import Recipe
+from steep.recipe import Recipe, Train
 from steep.records import example_schema, write_rows
 from steep.report import build_report
-from steep.report.charts import document_lengths, languages
-from steep.report.wording import ending, listed, reasons
+from steep.report.charts import curves, document_lengths, languages
+from steep.report.wording import ending, listed, method_in_words, reasons
 from steep.scores import Scores, Warning
 from steep.verdict import verdict
 
@@ -493,6 +493,59 @@ def test_a_chart_of_any_length_is_drawn_in_a_few_kilobytes(points: int) -> None:
     drawing = line_chart(Chart("loss", "Loss", ""), list(range(points)), [float(i) for i in range(points)], smooth=True)
     assert "</svg>" in drawing
     assert len(drawing) < 30_000
+
+
+STEP = {"step": 1, "loss": 3.0, "learning_rate": 0.1, "tokens_per_second": 100.0}
+
+
+def training(folder: Path, *rows: dict[str, Any]) -> dict[str, Any]:
+    (folder / "train").mkdir()
+    (folder / "train" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return curves(folder)
+
+
+def test_the_validation_loss_is_drawn_beside_the_loss(tmp_path: Path) -> None:
+    validations = [{"step": 1, "eval_loss": 2.5}, {"step": 2, "eval_loss": 2.25}]
+    found = training(tmp_path, STEP, validations[0], {**STEP, "step": 2, "loss": 2.0}, validations[1])
+    assert found["validated"]
+    told = "Training loss at each of 2 steps, from 3 to 2. Validation loss at each of 2 steps, from 2.5 to 2.25."
+    assert told in found["wide"]
+    assert "stroke-dasharray" in found["wide"]
+
+
+def test_without_a_validation_nothing_is_drawn_or_said_of_one(tmp_path: Path) -> None:
+    found = training(tmp_path, STEP, {**STEP, "step": 2})
+    assert (found["validated"], found["quality"]) == (False, {})
+    assert "Validation" not in found["wide"]
+    assert "stroke-dasharray" not in found["wide"]
+
+
+@pytest.mark.parametrize(
+    ("column", "title"),
+    [
+        ("rewards/accuracies", "chosen answer is preferred"),
+        ("accuracy", "chosen answer has the higher score"),
+        ("reward", "Mean reward of the answers"),
+    ],
+)
+def test_what_an_objective_logs_of_its_progress_has_a_chart(tmp_path: Path, column: str, title: str) -> None:
+    found = training(tmp_path, {**STEP, column: -0.5}, {"step": 1, "eval_loss": 2.0}, {**STEP, "step": 2, column: 0.75})
+    ((said, drawing),) = found["quality"].items()
+    assert title in said
+    assert "at each of 2 steps, from -0.5 to 0.75." in drawing
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ({"method": "adalora", "adalora": {"init_r": 8, "target_r": 4}}, "AdaLoRA, rank 8 to 4"),
+        ({"method": "adaption-prompt"}, "adaption prompt of 10 tokens"),
+        ({"method": "lora", "lora": {"use_dora": True, "rank": 4}}, "DoRA, rank 4, alpha 32"),
+        ({"method": "full"}, "full fine-tuning"),
+    ],
+)
+def test_the_method_is_named(train: dict[str, Any], said: str) -> None:
+    assert method_in_words(Train.model_validate(train).model_dump()) == said
 
 
 def words_of(drawing: str) -> list[str]:

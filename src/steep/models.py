@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
@@ -177,6 +178,7 @@ def _mend_quantized(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
         elif isinstance(module, Linear8bitLt):
             _keep_scales(module)
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # a line for each pass in float32
 
 
 def _keep_scales(layer: Any) -> None:

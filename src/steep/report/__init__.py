@@ -16,7 +16,7 @@ from steep.report.evidence import found
 from steep.report.files import read_json
 from steep.report.funnel import funnel_of, unit_of
 from steep.report.proof import proof
-from steep.report.wording import count, duration, environment, plain
+from steep.report.wording import count, duration, environment, method_in_words, plain
 from steep.runs import STAGES
 from steep.scores import read_scores
 
@@ -70,7 +70,7 @@ def _made(run: Mapping[str, Any], train: Mapping[str, Any] | None) -> dict[str, 
     facts = {
         "Name": run["name"],
         "Base model": "none: trained from scratch" if scratch else model["base"],
-        "Method": "all weights" if scratch else _method(options),
+        "Method": "all weights" if scratch else method_in_words(options),
         "Objective": options.get("objective", "sft"),
     }
     if model.get("quantization", "none") != "none":
@@ -85,19 +85,6 @@ def _made(run: Mapping[str, Any], train: Mapping[str, Any] | None) -> dict[str, 
     facts["Time"] = duration(sum(stage["seconds"] for stage in run["stages"].values()))
     facts["Hardware"] = plain(run["hardware"])
     return facts
-
-
-def _method(options: Mapping[str, Any]) -> str:
-    """In words, with what says how large an adapter is."""
-    method = options["method"]
-    if method == "lora":
-        name = "DoRA" if options["lora"].get("use_dora") else "LoRA"
-        return f"{name}, rank {options['lora']['rank']}, alpha {options['lora']['alpha']}"
-    if method == "adalora":
-        return f"AdaLoRA, rank {options['adalora']['init_r']} to {options['adalora']['target_r']}"
-    if method == "adaption-prompt":
-        return f"adaption prompt of {options['adaption_prompt']['adapter_len']} tokens"
-    return "full fine-tuning"
 
 
 def _so_far(summaries: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:

@@ -69,3 +69,16 @@ def reasons(counts: Mapping[str, int]) -> str:
     """The most frequent in one line."""
     rows, more = listed(counts, REASONS_SHOWN)
     return "; ".join([*(f"{reason}: {times:,}" for reason, times in rows), *([f"{more} more reasons"] if more else [])])
+
+
+def method_in_words(options: Mapping[str, Any]) -> str:
+    """In words, with what says how large an adapter is."""
+    method = options["method"]
+    if method == "lora":
+        name = "DoRA" if options["lora"].get("use_dora") else "LoRA"
+        return f"{name}, rank {options['lora']['rank']}, alpha {options['lora']['alpha']}"
+    if method == "adalora":
+        return f"AdaLoRA, rank {options['adalora']['init_r']} to {options['adalora']['target_r']}"
+    if method == "adaption-prompt":
+        return f"adaption prompt of {options['adaption_prompt']['adapter_len']} tokens"
+    return "full fine-tuning"

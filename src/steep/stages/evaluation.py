@@ -74,9 +74,17 @@ def _files(folder: Path) -> list[tuple[str, int]]:
 
 
 def _is_reward_model(place: str) -> bool:
+    """By what its config says. An adapter has none of its own; what is no model is explained when it is loaded."""
     from transformers import AutoConfig
 
-    return any("SequenceClassification" in name for name in AutoConfig.from_pretrained(place).architectures or ())
+    adapter = Path(place) / "adapter_config.json"
+    if adapter.exists():
+        return bool(json.loads(adapter.read_text("utf-8"))["task_type"] == "SEQ_CLS")
+    try:
+        architectures = AutoConfig.from_pretrained(place).architectures
+    except (OSError, ValueError):
+        return False
+    return any("SequenceClassification" in name for name in architectures or ())
 
 
 def _begin(work: Path, print_: str) -> None:
