@@ -92,6 +92,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpus", type=int, help="by default all that are there")
     parser.add_argument("--only", nargs="*", default=[], help="these settings, by their names' beginnings")
+    parser.add_argument("--batches", type=int, default=1, help="of each GPU in a step, where all are used")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/steep-parallel"))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -112,7 +113,8 @@ def measured(name: str, count: int, gpus: int, options: argparse.Namespace) -> d
     begin, folder = time.perf_counter(), options.folder / f"{name}-{count}"
     shutil.rmtree(folder, ignore_errors=True)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count] if count > 1 else []
-    work = [__file__, "--work", name, count, gpus, "--folder", options.folder, *(["--quick"] if options.quick else [])]
+    work = [__file__, "--work", name, count, gpus, "--folder", options.folder, "--batches", options.batches]
+    work += ["--quick"] if options.quick else []
     words = started([sys.executable, *launcher, *work], options, f"{name}-{count}.log")
     found = {"name": name, "gpus": count, "seconds": round(time.perf_counter() - begin, 1)}
     if not (folder / "summary.json").exists():
@@ -234,7 +236,7 @@ def work(name: str, count: int, gpus: int, options: argparse.Namespace) -> None:
             "dtype": "float32" if options.quick else "bfloat16",
             **setting.train,
             "devices": count,
-            "gradient_accumulation_steps": gpus // count,
+            "gradient_accumulation_steps": options.batches * gpus // count,
         }
     )
     join(train)
