@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matrix
 import pytest
 import torch
+
+import matrix
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,8 @@ def examine(recipe: RecipeFile, *, training: bool = True) -> Examined:
     _harness_tasks(recipe, mistakes)
     if training:
         _gpus(recipe, mistakes)
+        _rewards(recipe, mistakes)
+        _trackers(recipe, mistakes)
     if mistakes:
         raise _located(recipe, mistakes)
     return found
@@ -131,6 +133,25 @@ def _gpus(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:
     if found and train.devices > len(found):
         message = f"this machine has {len(found)} GPU{'s' * (len(found) > 1)} ({found[0]}): lower it to that"
         mistakes.append((("train", "devices"), message))
+
+
+def _rewards(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:
+    for index, name in enumerate(recipe.recipe.train.rollouts.rewards):
+        keys: Keys = ("train", "rollouts", "rewards", index)
+        if ":" in name:
+            try:
+                _module_file(name, recipe.folder)
+            except SourceError as error:
+                mistakes.append((keys, str(error)))
+        elif name.startswith((".", "/", "~", "runs/")) and not (recipe.folder / Path(name).expanduser()).is_dir():
+            mistakes.append((keys, f"there is no folder {recipe.folder / Path(name).expanduser()}"))
+
+
+def _trackers(recipe: RecipeFile, mistakes: list[tuple[Keys, str]]) -> None:
+    for index, name in enumerate(recipe.recipe.train.report_to):
+        if find_spec(name) is None:
+            keys: Keys = ("train", "report_to", index)
+            mistakes.append((keys, f"{name} is not installed: pip install {name}, or leave it out"))
 
 
 def gpus() -> list[str]:

@@ -6,7 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steep.base import loaded_commit
+from steep.base import find_base, loaded_commit
+from steep.machine import this_machine
+from steep.room import fitting_batch
 from steep.runs import is_main
 from steep.stages.stage import Stage, tokenizer_of
 
@@ -65,7 +67,16 @@ def _more(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> More:
         home=stage.folder,
         base=resolve(recipe.model.base, stage.folder),
         new_tokens=tuple(tokenizer.convert_tokens_to_ids(recipe.model.added_tokens)),
+        rows_at_first=_rows_that_fit(stage),
     )
+
+
+def _rows_that_fit(stage: Stage) -> int | None:
+    """By the estimate of `steep check`, where the batch size is to be found."""
+    shape = find_base(stage.recipe.model, stage.folder).shape
+    if stage.recipe.train.batch_size != "auto" or shape is None:
+        return None
+    return fitting_batch(stage.recipe, shape, this_machine())
 
 
 def _base_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

@@ -25,6 +25,8 @@ def shared_arguments(options: Train, folder: Path) -> dict[str, Any]:
         **parallel_arguments(options),
         "seed": options.seed,
         "report_to": options.report_to or "none",
+        "project": "steep",
+        "run_name": folder.resolve().parent.name,
         "disable_tqdm": True,
     }
 

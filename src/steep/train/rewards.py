@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from steep.errors import ModelError, UsageError
 from steep.paths import function_file
+from steep.recipe import Model
+from steep.runs import Run
 from steep.tokens import encode
 
 if TYPE_CHECKING:
@@ -72,19 +73,21 @@ class RewardModel:
 
     @classmethod
     def load(cls, name: str, folder: Path) -> RewardModel:
-        from steep.models import load_model, load_tokenizer, load_tuned, resolve
+        from steep.models import load_model, load_tokenizer, load_tuned, loading_of, own_dtype, resolve
 
         place = Path(resolve(name, folder))
         if not (place / "run.json").exists():
-            return cls(load_model(str(place), dtype=_dtype(), reward=True), load_tokenizer(str(place)), place.name)
-        record = json.loads((place / "run.json").read_text("utf-8"))
+            return cls(load_model(str(place), dtype=own_dtype(), reward=True), load_tokenizer(str(place)), place.name)
+        run, trained = Run(place), place / "train"
+        record = run.read()
         if record["recipe"]["train"]["objective"] != "reward" or "train" not in record["stages"]:
             raise UsageError(f"train.rollouts.rewards: {place} is no finished run with `train.objective: reward`")
-        base = resolve(record["recipe"]["model"]["base"], Path(record["folder"]))
-        trained = place / "train"
-        saved = trained / ("model" if (trained / "model").is_dir() else "adapter")
-        model = load_tuned(trained, base, dtype=_dtype(), reward=True)
-        return cls(model, load_tokenizer(str(saved)), place.name)
+        base = Model.model_validate(record["recipe"]["model"])
+        tokenizer = load_tokenizer(str(trained / ("model" if (trained / "model").is_dir() else "adapter")))
+        loading = loading_of(base, run.summary("train")["base_revision"])
+        loading["reward"] = True
+        model = load_tuned(trained, resolve(base.base, Path(record["folder"])), tokenizer, **loading)
+        return cls(model, tokenizer, place.name)
 
     def __call__(self, prompts: list[str], completions: list[str], **columns: Any) -> list[float | None]:
         rows = [{"prompt": prompt, "completion": said} for prompt, said in zip(prompts, completions, strict=True)]
@@ -98,7 +101,3 @@ class RewardModel:
         if not scores.isfinite().all():
             raise ModelError(f"the reward model {self.__name__} gives scores that are no numbers")
         return list(scores.tolist())
-
-
-def _dtype() -> torch.dtype:
-    return torch.bfloat16 if torch.cuda.is_available() else torch.float32

@@ -106,7 +106,7 @@ def batches(examples: Examples) -> Iterator[pa.RecordBatch]:
         yield from examples.to_batches(max_chunksize=AT_ONCE)
     else:
         with pq.ParquetFile(examples) as file:
-            yield from file.iterbatches(batch_size=AT_ONCE)
+            yield from file.iter_batches(batch_size=AT_ONCE)
 
 
 def _in_memory(tables: Iterator[pa.Table]) -> Dataset:

@@ -22,7 +22,7 @@ from steep.train.adapters import start_adapter
 from steep.train.live import Live
 from steep.train.objectives import Setting, make_trainer
 from steep.train.parallel import by_main, join
-from steep.train.probe import probe
+from steep.train.probe import probe, take_batch_size
 from steep.train.quiet import quiet_libraries
 from steep.train.rows import Encoder, Examples
 from steep.train.safeguards import check_model
@@ -70,6 +70,8 @@ class More:
     """Name or folder of the base model."""
     new_tokens: tuple[int, ...] = ()
     """Ids of tokens that the base model does not have."""
+    rows_at_first: int | None = None
+    """With `batch_size: auto`, the rows that are tried first; by default those of a whole step."""
 
 
 def train_model(
@@ -103,7 +105,9 @@ def train_model(
             if options.method != "full":
                 start_adapter(trainer.model, options, more.base, folder)
             begun = by_main(lambda: trainable_state(trainer.model))
-            if resume is None:
+            if more.rows_at_first:
+                take_batch_size(trainer, options, more.rows_at_first)
+            if resume is None or options.batch_size == "auto":
                 probe(trainer, options)
             prompts = sample_prompts(examples if more.validation is None else more.validation)
             _run(trainer, resume, before, [*_callbacks(trainer, options, setting, prompts)], setting)
