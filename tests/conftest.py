@@ -98,7 +98,7 @@ evaluate:
 """
 
 
-def steep(*arguments, cwd, **environment):
+def steep(*arguments, cwd, timeout=100, **environment):
     """Run the command line to its end."""
     return subprocess.run(
         [str(Path(sys.executable).with_name("steep")), *map(str, arguments)],
@@ -107,7 +107,7 @@ def steep(*arguments, cwd, **environment):
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=100,
+        timeout=timeout,
     )
 
 

@@ -26,7 +26,7 @@ HELD = pa.table({"text": [" ".join(WORDS[begin : begin + 6]) for begin in range(
 
 @pytest.fixture
 def train(tiny_model, tokenizer, tmp_path):
-    def trained(examples=TABLE, *, model=tiny_model, tokenizer=tokenizer, name="train", more=More(), **options):
+    def trained(examples=TABLE, *, model=tiny_model, tokenizer=tokenizer, name="train", more=None, **options):
         wanted = {
             "method": "full",
             "dtype": "float32",

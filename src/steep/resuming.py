@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 FOLDER = "verify-resume"
 GPU_TOLERANCE = 1e-3
 """Largest difference of two weights, as a share of the largest one of their tensor, that passes on a GPU."""
-LOOK = 0.02
+LOOK, LATEST = 0.02, 0.1
+"""Seconds between two looks at a training's progress, and at most between a step and a kill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +68,21 @@ def verify_resume(
     straight, killed = (share(base, variant) for variant in variants)
     _finish(start(variants[0], straight, until="train"))
     tell(f"trained {steps} steps without interruption")
-    struck = _with_kills(variants[1], killed, sorted(Random(steps).sample(range(1, steps), kills)), tell)
+    struck = _with_kills(variants[1], killed, Random(steps), (steps, kills), tell)
     tensors, difference = _compare(straight.stage("train"), killed.stage("train"))
     return Verified(steps, struck, tensors, difference, straight.summary("train")["device"])
 
 
-def _with_kills(variant: Variant, run: Run, moments: Sequence[int], tell: Callable[[str], None]) -> list[int]:
-    struck = []
-    for moment in moments:
+def _with_kills(
+    variant: Variant, run: Run, draw: Random, counts: tuple[int, int], tell: Callable[[str], None]
+) -> list[int]:
+    """Each kill comes a moment after a step, wherever the process then is: in a step, or writing a checkpoint."""
+    struck, (steps, kills) = [], counts
+    for moment in sorted(draw.sample(range(1, steps), kills)):
         child = start(variant, run, until="train")
         while not child.ended and _steps_done(run) < moment:
             time.sleep(LOOK)
+        time.sleep(draw.uniform(0, LATEST))
         if child.ended:
             break
         child.kill()
