@@ -29,7 +29,10 @@ def disk(monkeypatch, free):
 
 
 FULL = r"no space left on the disk of .*: free some, and the same command goes on from here"
-MEMORY = "out of memory: lower train.batch_size or prepare.max_length. The same command goes on from here"
+MEMORY = (
+    "out of memory: lower train.batch_size and raise train.gradient_accumulation_steps as much, or set "
+    "train.gradient_checkpointing=true. The same command goes on from here"
+)
 
 
 class OutOfMemoryError(RuntimeError):  # torch's is called so

@@ -15,7 +15,7 @@ from steep.errors import ModelError
 from steep.models import TINY, fit_vocabulary, load_merged, load_model, load_tokenizer, load_tuned
 from steep.recipe import Train
 from steep.tokens import encode_prompts
-from steep.train import More, probe, train_model
+from steep.train import More, probe, rows, train_model
 from steep.train import run as course
 
 TEXT = "the kettle sings when water is ready and nobody minded rain on a roof by the harbour wall all morning"
@@ -80,15 +80,17 @@ def test_every_schedule_warms_up_and_ends_where_it_should(train, tmp_path, sched
     assert ends[schedule][0] <= rates[-1] <= ends[schedule][1] + 1e-9
 
 
-def test_examples_read_from_disk_train_as_those_in_memory(train, tmp_path, tiny_model):
+def test_examples_read_from_disk_train_as_those_in_memory(train, tmp_path, tiny_model, monkeypatch):
+    kept, on_disk = [], rows._on_disk
+    monkeypatch.setattr(rows, "_on_disk", lambda tables, cache: (kept.append(cache), on_disk(tables, cache))[1])
     before = {name: value.clone() for name, value in tiny_model.state_dict().items()}
     train(name="memory")
     tiny_model.load_state_dict(before)
     pq.write_table(TABLE, tmp_path / "examples.parquet", row_group_size=5)
     train(tmp_path / "examples.parquet", name="disk", streaming=True)
     assert losses(tmp_path / "disk") == losses(tmp_path / "memory")
-    assert list((tmp_path / "disk").rglob("rows.arrow"))
-    assert not list((tmp_path / "memory").rglob("rows.arrow"))
+    assert kept == [tmp_path / "disk" / "rows" / "0" / "train"]
+    assert not (tmp_path / "disk" / "rows" / "0").exists()
 
 
 def test_noise_on_the_embeddings_changes_the_course_and_is_gone_afterwards(train, tmp_path, tiny_model, tokenizer):
@@ -118,16 +120,16 @@ def test_checkpointing_of_activations_changes_no_loss(train, tmp_path, tiny_mode
 
 def test_the_validation_loss_is_that_of_all_trained_tokens(train, tmp_path, tiny_model, tokenizer):
     result = train(more=More(validation=HELD), eval_steps=3)
-    rows = [row for row in metrics(tmp_path / "train") if "eval_loss" in row]
-    assert [row["step"] for row in rows] == [3, 6]
-    assert all(row.keys() == {"step", "eval_loss"} for row in rows)
+    found = [row for row in metrics(tmp_path / "train") if "eval_loss" in row]
+    assert [row["step"] for row in found] == [3, 6]
+    assert all(row.keys() == {"step", "eval_loss"} for row in found)
     scored = []
     for prompt in encode_prompts(HELD["text"].to_pylist(), tokenizer):
         ids = torch.tensor([[*prompt, tokenizer.eos_token_id]])
         with torch.no_grad():
             scored.append(tiny_model(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None]))
-    assert rows[-1]["eval_loss"] == pytest.approx(-float(torch.cat(scored).mean()), rel=1e-4)
-    assert result.validation_loss == rows[-1]["eval_loss"]
+    assert found[-1]["eval_loss"] == pytest.approx(-float(torch.cat(scored).mean()), rel=1e-4)
+    assert result.validation_loss == found[-1]["eval_loss"]
 
 
 def test_training_stops_early_and_keeps_the_best_weights(train, tmp_path, tiny_model):
@@ -193,9 +195,9 @@ def test_samples_are_written_while_training_and_change_nothing(train, tmp_path, 
     train(name="silent", neftune_noise_alpha=5.0)
     tiny_model.load_state_dict(before)
     train(name="spoken", neftune_noise_alpha=5.0, sample_steps=3)
-    rows = [json.loads(line) for line in (tmp_path / "spoken" / "samples.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [3, 3, 3, 6, 6, 6]
-    assert all(row["prompt"] and "completion" in row for row in rows)
+    told = [json.loads(line) for line in (tmp_path / "spoken" / "samples.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in told] == [3, 3, 3, 6, 6, 6]
+    assert all(row["prompt"] and "completion" in row for row in told)
     assert "step 6: " in capfd.readouterr().err
     assert losses(tmp_path / "spoken") == losses(tmp_path / "silent")
 

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from steep.errors import ModelError
 from steep.models import new_model
 from steep.recipe import AdaLora, Architecture, Lora, Train
-from steep.train import checkpoints, run, train_model
+from steep.train import More, checkpoints, run, train_model
 from steep.train.stops import Stops
 
 TEXT = "the kettle sings when water is ready and nobody minded rain on a roof by the harbour wall all morning"
@@ -68,7 +68,7 @@ def train(monkeypatch, tokenizer):
         max_position_embeddings=64,
     )
 
-    def trained(folder, *, method="full", at=None, **options):
+    def trained(folder, *, method="full", at=None, more=None, **options):
         make = run.make_trainer
         wanted = {"batch_size": 2, "max_steps": 12, "save_steps": 3, "learning_rate": 1e-2, "dtype": "float32"}
         with monkeypatch.context() as patch:
@@ -87,6 +87,7 @@ def train(monkeypatch, tokenizer):
                 tokenizer=tokenizer,
                 max_length=24,
                 folder=folder,
+                more=more or More(),
             )
         return metrics(folder)
 
@@ -219,3 +220,49 @@ def test_a_run_that_ended_before_it_was_saved_takes_no_step_again(train, tmp_pat
     assert train(tmp_path, method=method) == expected
     assert saved.read_bytes() == weights
     assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 12
+
+
+def killed_between_saving_and_the_end(train, folder, **options):
+    """The rows of a run whose weights were lost after the last checkpoint, and are made again."""
+    expected = train(folder, **options)
+    weights = (folder / "model" / "model.safetensors").read_bytes()
+    for path in (folder / "model" / "model.safetensors", folder / "summary.json"):
+        path.unlink()
+    assert train(folder, **options) == expected
+    assert (folder / "model" / "model.safetensors").read_bytes() == weights
+
+
+ROUGH = {"learning_rate": 0.5, "lr_scheduler_type": "constant", "optim": "sgd", "max_grad_norm": 20.0}
+VALIDATED = {"more": More(validation=EXAMPLES.slice(0, 4)), "eval_steps": 3, "load_best_model_at_end": True}
+
+
+def test_a_run_that_was_killed_at_its_end_saves_its_best_weights_and_not_its_last(train, tmp_path):
+    killed_between_saving_and_the_end(train, tmp_path, **VALIDATED, **ROUGH)
+    measured = [row["eval_loss"] for row in metrics(tmp_path) if "eval_loss" in row]
+    assert min(measured) != measured[-1]
+
+
+def test_patience_is_not_forgotten_by_an_interruption(train, tmp_path):
+    options = {**VALIDATED, **ROUGH, "early_stopping_patience": 2, "max_steps": 60}
+    expected = train(tmp_path / "straight", **options)
+    last = max(row["step"] for row in expected)
+    assert last < 60
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", at=At(last - 1, kill), **options)
+    found = train(tmp_path / "killed", **options)
+    assert [row.get("loss") for row in found] == [row.get("loss") for row in expected]
+
+
+def test_adalora_goes_back_to_its_best_weights(train, tmp_path):
+    rows = train(tmp_path, method="adalora", **VALIDATED)
+    assert len([row for row in rows if "eval_loss" in row]) == 4
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+
+
+def test_adaloras_penalty_weighs_the_same_in_one_batch_and_in_two(train, tmp_path):
+    ranks = AdaLora(init_r=4, target_r=3, tinit=1, tfinal=2, orth_reg_weight=50.0)
+    whole = train(tmp_path / "whole", method="adalora", adalora=ranks, batch_size=4, packing=False)
+    parts = train(tmp_path / "parts", method="adalora", adalora=ranks, gradient_accumulation_steps=2, packing=False)
+    assert [row["loss"] for row in parts] == pytest.approx([row["loss"] for row in whole], rel=1e-4)
+    config = json.loads((tmp_path / "parts" / "adapter" / "adapter_config.json").read_text())
+    assert config["orth_reg_weight"] == 50.0

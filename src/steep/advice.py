@@ -15,7 +15,8 @@ LESS_MEMORY = {
     "gather": "gather fewer files at a time, or use a machine with more of it",
     "clean": "gather less, or use a machine with more of it",
     "prepare": "gather less, or use a machine with more of it",
-    "train": "lower train.batch_size or prepare.max_length",
+    "train": "lower train.batch_size and raise train.gradient_accumulation_steps as much, or set "
+    "train.gradient_checkpointing=true",
     "evaluate": "lower prepare.max_length or the batch_size of the step that generates",
 }
 """What to do where memory does not suffice."""

@@ -15,7 +15,7 @@ from typing import Any
 from steep import sizes
 from steep.base import Base
 from steep.config import RecipeFile
-from steep.machine import Machine, this_machine
+from steep.machine import Machine, this_machine, with_dtype
 from steep.pipeline import fingerprints
 from steep.preflight import examine
 from steep.recipe import Recipe, Train
@@ -66,7 +66,8 @@ def plan(recipe: RecipeFile, run: Run, machine: Machine) -> list[Row]:
     base = examined.base
     states = stage_states(recipe, run)
     prepared = run.summary("prepare") if states["prepare"] == UNCHANGED else None
-    filled = fitted(recipe.recipe, base.shape, machine)
+    train = with_dtype(recipe.recipe.train, cuda=machine.cuda)
+    filled = fitted(recipe.recipe.model_copy(update={"train": train}), base.shape, machine)
     time = _time(filled, base.shape, run, prepared)
     return [
         *(Row("stages", name, state) for name, state in states.items()),

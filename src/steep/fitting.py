@@ -7,7 +7,7 @@ done, a prompt is never left without its answer, nor an answer without its promp
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
 from typing import TYPE_CHECKING
@@ -80,6 +80,8 @@ class Fitted:
     dropped: int = 0
     fault: str | None = None
     split: bool = False
+    too_long: bool = False
+    """Whether `overlength: drop` left it out."""
 
 
 def fit_sequence(whole: Encoded, fit: Fit, bos: int | None) -> Fitted:
@@ -88,7 +90,7 @@ def fit_sequence(whole: Encoded, fit: Fit, bos: int | None) -> Fitted:
     if limit is None or not excess:
         return Fitted([whole]) if whole.trained else _fault("nothing is left to train", whole)
     if fit.overlength == "drop":
-        return _fault(_too_long(limit), whole)
+        return replace(_fault(_too_long(limit), whole), too_long=True)
     if fit.overlength == "split":
         return _split(whole, limit, bos)
     if fit.truncation_side == "left":
@@ -104,7 +106,7 @@ def fit_pair(chosen: Encoded, rejected: Encoded, fit: Fit, bos: int | None) -> F
     if limit is None or not excess:
         return Fitted([chosen, rejected])
     if fit.overlength == "drop":
-        return _fault(_too_long(limit), chosen, rejected)
+        return replace(_fault(_too_long(limit), chosen, rejected), too_long=True)
     if fit.truncation_side == "left":
         cut = [_without_beginning(whole, excess, bos) for whole in (chosen, rejected)]
         return (

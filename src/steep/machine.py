@@ -6,6 +6,11 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steep.recipe import Train
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +38,19 @@ def this_machine() -> Machine:
         if found.returncode == 0 and mebibytes.isdigit():
             return Machine(name, int(mebibytes) * 2**20, cuda=True, host=ram)
     return Machine("this machine", ram, cuda=False)
+
+
+def with_dtype(train: Train, *, cuda: bool) -> Train:
+    """The options with the number format that `dtype: auto` stands for here."""
+    if train.dtype != "auto":
+        return train
+    return train.model_copy(update={"dtype": "bfloat16" if cuda or _has_bfloat16() else "float32"})
+
+
+def _has_bfloat16() -> bool:
+    """Whether the CPU multiplies in bfloat16: without, one product took 4.7 s where float32 takes 0.06 s."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text("ascii", "replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -20,6 +20,7 @@ from steep.advice import LESS_MEMORY
 from steep.config import RecipeFile, read_recipe
 from steep.errors import INTERRUPTED, GateError, SteepError, UsageError
 from steep.models import resolve
+from steep.paths import function_file
 from steep.preflight import clean_files, evaluate_files, examine
 from steep.recipe import Train
 from steep.runs import STAGES, Run, file_hash, fingerprint, hold
@@ -34,7 +35,9 @@ WHOLE_HASH = 64 * 2**20
 """Larger weight files count by size and time instead of by content."""
 
 LAYOUT = {"devices", "nodes", "parallel", "batch_size", "gradient_accumulation_steps", "global_batch_size"}
-"""Keys of `train` that say where its rows are computed."""
+"""Keys of `train` that say where its rows are computed ..."""
+TOLD = {"report_to", "sample_steps", "save_steps", "save_total_limit", "streaming", "gradient_checkpointing"}
+"""... what is told of it and kept on the way, and how memory is spared: none changes what is learned."""
 
 Note = Callable[[Path, str, str, float | None], None]
 """Told of each stage: the run's folder, its name, ``running``, ``done`` or ``unchanged``, and the seconds it took."""
@@ -215,7 +218,7 @@ def fingerprints(recipe: RecipeFile) -> dict[str, str]:
             file_hash(template) if template.is_file() else None,
             [filled["model"], base, loaded.train.objective],
         ],
-        "train": _training(loaded.train),
+        "train": [_training(loaded.train), [_reward(name, recipe.folder) for name in loaded.train.rollouts.rewards]],
         "evaluate": [filled["evaluate"], _hashes(evaluate_files(loaded.evaluate, recipe.folder))],
     }
     prints: dict[str, str] = {}
@@ -227,8 +230,17 @@ def fingerprints(recipe: RecipeFile) -> dict[str, str]:
 
 def _training(train: Train) -> dict[str, Any]:
     """How a step's rows are shared out over devices and time changes its speed, and nothing that is learned."""
-    learned = train.model_dump(mode="json", exclude_none=True, exclude=LAYOUT)
+    learned = train.model_dump(mode="json", exclude_none=True, exclude=LAYOUT | TOLD)
     return {**learned, "rows_per_step": train.rows_per_step}
+
+
+def _reward(name: str, folder: Path) -> Any:
+    """A function's file, a run's training, or what a model's folder holds."""
+    if ":" in name:
+        file = function_file(name, folder)
+        return _hashes([file] if file else [])
+    place = Path(resolve(name, folder))
+    return Run(place).read()["stages"].get("train") or _identity(place)
 
 
 def _hashes(paths: Iterable[Path]) -> list[list[str]]:

@@ -90,6 +90,8 @@ def _with_kills(
         struck.append(_steps_done(run))
         tell(f"killed after step {struck[-1]}")
     _finish(start(variant, run, until="train"))
+    if len(struck) < kills:
+        raise SteepError(f"only {len(struck)} of {kills} kills struck before the training ended: give more --steps")
     return struck
 
 

@@ -124,6 +124,9 @@ def _objective(recipe: Recipe) -> Iterator[Conflict]:
         needs = "a prompt" if objective in ROLLOUTS else "a prompt with a chosen and a rejected answer"
         message = f"{objective} needs {needs}: take a template with prompt and completion, such as alpaca"
         yield Conflict(OBJECTIVE, TEMPLATE, message)
+    if objective == "pretrain" and not train.packing:
+        message = "pretrain splits long texts over packed rows: leave packing on, or take sft with `overlength: split`"
+        yield Conflict(("train", "packing"), OBJECTIVE, message)
     dpo = train.dpo
     if dpo.loss_weights and len(dpo.loss_weights) != len(dpo.loss_type):
         message = f"one for each loss_type: {len(dpo.loss_weights)} are given for {len(dpo.loss_type)}"
@@ -131,9 +134,6 @@ def _objective(recipe: Recipe) -> Iterator[Conflict]:
     if "exo_pair" in dpo.loss_type and not dpo.label_smoothing:
         message = "exo_pair needs `label_smoothing` above 0, such as 0.001"
         yield Conflict(("train", "dpo", "loss_type"), ("train", "dpo", "label_smoothing"), message)
-    if train.sample_steps and train.sharded:
-        message = "fsdp leaves no device with the whole model: leave out sample_steps, or set `parallel: ddp`"
-        yield Conflict(("train", "sample_steps"), ("train", "parallel"), message)
     if objective == "reward" and train.sample_steps:
         yield Conflict(("train", "sample_steps"), OBJECTIVE, "a reward model writes nothing: leave out sample_steps")
 
@@ -150,11 +150,24 @@ def _rollouts(recipe: Recipe) -> Iterator[Conflict]:
     if weights and weights != count:
         message = f"one for each reward: {weights} are given for {count}"
         yield Conflict((*section, "reward_weights"), rewards, message)
+    yield from _answers_and_steps(recipe)
+
+
+def _answers_and_steps(recipe: Recipe) -> Iterator[Conflict]:
+    train, options, section = recipe.train, recipe.train.rollouts, ("train", "rollouts")
     if train.batch_size == "auto":
         yield Conflict(BATCH, OBJECTIVE, f"auto cannot foresee the answers of {train.objective}: give a number")
     elif train.rows_per_step % options.num_generations:
         message = f"a step's {train.rows_per_step} answers must be a multiple of num_generations"
         yield Conflict(BATCH, (*section, "num_generations"), f"{message} ({options.num_generations})")
+    if train.save_steps % options.num_iterations:
+        message = f"must be a multiple of num_iterations ({options.num_iterations}), so that no answers are half used"
+        yield Conflict(("train", "save_steps"), (*section, "num_iterations"), message)
+    if train.method == "full" and options.beta:
+        for name in ("revision", "added_tokens"):
+            if getattr(recipe.model, name):
+                message = "the model that full is compared with is loaded without it: take lora, or set beta to 0"
+                yield Conflict(("model", name), (*section, "beta"), message)
     if train.eval_steps:
         message = f"the loss of {train.objective} says nothing of its progress: leave out eval_steps"
         yield Conflict(("train", "eval_steps"), OBJECTIVE, message)
@@ -196,8 +209,8 @@ def _validation(recipe: Recipe) -> Iterator[Conflict]:
         if not recipe.prepare.split.validation:
             message = "needs examples to measure: set prepare.split.validation, such as 0.05"
             yield Conflict(steps, ("prepare", "split", "validation"), message)
-        if train.load_best_model_at_end and train.save_steps % train.eval_steps:
-            message = f"must be a multiple of eval_steps ({train.eval_steps}), so that the best weights are kept"
+        if train.load_best_model_at_end and train.eval_steps % train.save_steps:
+            message = f"must divide eval_steps ({train.eval_steps}), so that the weights of every measurement are there"
             yield Conflict(("train", "save_steps"), steps, message)
         return
     for name in ("early_stopping_patience", "load_best_model_at_end"):

@@ -195,8 +195,9 @@ class Train(Section):
     gradient_checkpointing: bool = False
     """Compute a layer's activations again in the backward pass instead of keeping them: less memory, about a third
     slower."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of weights and arithmetic."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Of weights and arithmetic. `auto` is bfloat16 on a GPU and on a CPU that has instructions for it, and float32 on
+    others, where bfloat16 takes a hundred times as long."""
     compile: bool = False
     """Compile the repeated layers (`torch.compile`): pays on a GPU over some hundred steps, not on a CPU."""
     eval_steps: Count | None = None

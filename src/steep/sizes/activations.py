@@ -31,7 +31,7 @@ class Arithmetic:
 
     @classmethod
     def of(cls, recipe: Recipe, *, cuda: bool) -> Arithmetic:
-        half = recipe.train.dtype == "bfloat16"
+        half = recipe.train.dtype != "float32"
         return cls(half, half and (cuda or recipe.train.method == "full"))
 
     @property
@@ -123,7 +123,7 @@ def backward_activations(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
     train = recipe.train
     name = "dora" if train.method == "lora" and train.lora.use_dora else train.method
     wide, narrow = TEMPORARY[name]
-    needed = (wide * shape.intermediate_size + narrow * shape.hidden_size) * (1 if train.dtype == "bfloat16" else 1.5)
+    needed = (wide * shape.intermediate_size + narrow * shape.hidden_size) * (1 if train.dtype != "float32" else 1.5)
     return needed + (layer_activations(shape, recipe, cuda=cuda) if train.gradient_checkpointing else 0)
 
 

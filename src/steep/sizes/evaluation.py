@@ -60,11 +60,11 @@ def _adapter(shape: Shape, recipe: Recipe) -> float:
 def merge_memory(shape: Shape, recipe: Recipe) -> Memory | None:
     """What merging the adapter into the base takes, on the CPU; None where there is nothing to merge.
 
-    Quantised weights are taken apart into float32, since adding to anything coarser changes answers; others are merged
-    in `train.dtype`. Beside the whole model: the adapter, and for the largest layer the product and its sum in float32.
+    In float32, since adding to anything coarser changes answers. Beside the whole model: the adapter, and for the
+    largest layer the product and its sum.
     """
     if recipe.train.method in ("full", "adaption-prompt"):
         return None
-    size = 4 if recipe.model.quantization != "none" or recipe.train.dtype == "float32" else 2
+    size = 4
     largest = max((one.inputs * one.outputs for one in adapted_linears(shape, recipe.train)), default=0)
     return Memory(shape.parameters * size + _adapter(shape, recipe), 0, 0, 8 * largest, 0)

@@ -98,11 +98,11 @@ def _states(shape: Shape, recipe: Recipe) -> Memory:
 
 
 def _base(shape: Shape, recipe: Recipe) -> float:
-    return base_bytes(shape, recipe.model, 2 if recipe.train.dtype == "bfloat16" else 4)
+    return base_bytes(shape, recipe.model, 2 if recipe.train.dtype != "float32" else 4)
 
 
 def _gathered(shape: Shape, recipe: Recipe) -> float:
-    size = 2 if recipe.train.dtype == "bfloat16" else 4
+    size = 2 if recipe.train.dtype != "float32" else 4
     layer = (base_bytes(shape, recipe.model, size) - size * _embeddings(shape)) / shape.num_hidden_layers
     return 2 * layer + size * _embeddings(shape)
 
@@ -132,7 +132,7 @@ def _copies(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
 def _answers(shape: Shape, recipe: Recipe, states: Memory) -> Memory:
     """While answers are written: keys and values of all their tokens, and the logits of the next, as they are and in
     float32 to sample from."""
-    size = 2 if recipe.train.dtype == "bfloat16" else 4
+    size = 2 if recipe.train.dtype != "float32" else 4
     token, row = answer_bytes(shape.num_hidden_layers, shape.linears[1].outputs, shape.vocab_size, size)
     logits = recipe.train.rows_at_a_time * (row + 8 * shape.vocab_size)
     return replace(states, activations=token * tokens_at_a_time(recipe), logits=logits)
@@ -142,7 +142,7 @@ def _loss(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
     """The head of `steep.speed.loss`: logits in float32 and once more while they are summed. Beside them the hidden
     states, their gradient, the last norm's input, and where the head is trained its gradient in float32 and its weights
     in bfloat16."""
-    size, full = (2 if recipe.train.dtype == "bfloat16" else 4), recipe.train.method == "full"
+    size, full = (2 if recipe.train.dtype != "float32" else 4), recipe.train.method == "full"
     tokens = tokens_at_a_time(recipe)
     hidden = tokens * shape.hidden_size * (2 * size + (8 if full else 4))
     head = shape.vocab_size * shape.hidden_size * (6 if full else 0)

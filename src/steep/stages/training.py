@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steep.base import find_base, loaded_commit
-from steep.machine import this_machine
+from steep.machine import this_machine, with_dtype
 from steep.room import fitting_batch
 from steep.runs import is_main
 from steep.stages.stage import Stage, tokenizer_of
@@ -76,7 +76,9 @@ def _rows_that_fit(stage: Stage) -> int | None:
     shape = find_base(stage.recipe.model, stage.folder).shape
     if stage.recipe.train.batch_size != "auto" or shape is None:
         return None
-    return fitting_batch(stage.recipe, shape, this_machine())
+    machine = this_machine()
+    train = with_dtype(stage.recipe.train, cuda=machine.cuda)
+    return fitting_batch(stage.recipe.model_copy(update={"train": train}), shape, machine)
 
 
 def _base_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -85,7 +87,7 @@ def _base_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedM
 
     from steep.models import fit_vocabulary, load_model, new_model, resolve
 
-    model, options = stage.recipe.model, stage.recipe.train
+    model, options = stage.recipe.model, with_dtype(stage.recipe.train, cuda=torch.cuda.is_available())
     if model.from_scratch is not None:
         return new_model(model.from_scratch, tokenizer, options.seed)
     loaded = load_model(

@@ -6,6 +6,8 @@ that, so a checkpoint also holds the matrices whole and the running means of the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +36,33 @@ class Ranks(TrainerCallback):  # type: ignore[misc]
         config.total_step = state.max_steps
         config.tinit, config.tfinal = schedule(self.options, state.max_steps)
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """PEFT adds its penalty to the loss of every batch in every process: together they are to weigh as one."""
+        places = args.gradient_accumulation_steps * args.world_size
+        _plain(model).peft_config["default"].orth_reg_weight = self.options.orth_reg_weight / places
+
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        _plain(model).peft_config["default"].orth_reg_weight = self.options.orth_reg_weight
+
     def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         _plain(model).base_model.update_and_allocate(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             save(_plain(model), Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+@contextmanager
+def without_penalty(model: Any) -> Iterator[None]:
+    """The loss of the text alone, which other methods can be compared by."""
+    configs = getattr(_plain(model), "peft_config", {})
+    weight = getattr(configs.get("default"), "orth_reg_weight", None)
+    if weight is None:
+        yield
+        return
+    configs["default"].orth_reg_weight = 0.0
+    yield
+    configs["default"].orth_reg_weight = weight
 
 
 def schedule(options: AdaLora, steps: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from steep.errors import ModelError
 from steep.recipe import AdaLora, Lora, Train
+from steep.runs import is_main
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -102,7 +103,8 @@ def start_adapter(model: PeftModel, options: Train, base: str, folder: Path) -> 
         _make_up_for_rounding(model, base)
     if options.method == "lora" and options.lora.init_lora_weights == PISSA:
         model.peft_config["default"].init_lora_weights = True  # else loading it would take the singular values again
-        model.save_pretrained(folder / PISSA)
+        if is_main():
+            model.save_pretrained(folder / PISSA)
     for name, parameter in model.named_parameters():
         if "ranknum" in name:  # a number of AdaLoRA's bookkeeping, which PEFT lets be trained beside bfloat16 weights
             parameter.requires_grad_(False)

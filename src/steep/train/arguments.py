@@ -64,7 +64,7 @@ def _measuring(options: Train) -> dict[str, Any]:
         "logging_nan_inf_filter": False,
         "save_strategy": "steps",
         "save_steps": options.save_steps,
-        "save_total_limit": options.save_total_limit,
+        "save_total_limit": max(2, options.save_total_limit),  # the one before goes before the new one is proven
         "eval_strategy": "steps" if options.eval_steps else "no",
         "eval_steps": options.eval_steps,
         "load_best_model_at_end": options.load_best_model_at_end,
@@ -74,11 +74,16 @@ def _measuring(options: Train) -> dict[str, Any]:
     }
 
 
+def _mixed(options: Train) -> bool:
+    """Whether float32 parts meet bfloat16 ones in a way that only autocast reconciles."""
+    return options.method in ("full", "adalora") or options.objective == "reward"
+
+
 def _machine(options: Train) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     # on a CPU, adapters beside bfloat16 weights need no autocast, which would cost more than it saves
     return {
-        "bf16": options.dtype == "bfloat16" and (cuda or options.method in ("full", "adalora")),
+        "bf16": options.dtype == "bfloat16" and (cuda or _mixed(options)),
         "use_cpu": not cuda,
         "dataloader_pin_memory": cuda,
     }

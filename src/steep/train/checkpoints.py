@@ -56,6 +56,8 @@ def last_state(folder: Path) -> tuple[Path | None, dict[str, Any]]:
     """Where training goes on: the newest finished checkpoint, and the last row of the metrics until there."""
     resume = last_complete(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "samples.jsonl").exists():
+        keep_metrics_until(folder / "samples.jsonl", step_of(resume))
     return resume, keep_metrics_until(folder / "metrics.jsonl", step_of(resume))
 
 
@@ -63,9 +65,31 @@ def step_of(checkpoint: Path | None) -> int:
     return 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
 
 
-def is_last(checkpoint: Path) -> bool:
-    state = json.loads((checkpoint / "trainer_state.json").read_text())
-    return bool(state["global_step"] >= state["max_steps"])
+def is_last(checkpoint: Path, patience_limit: int | None = None) -> bool:
+    """Whether no step follows: the last one is done, or training stopped early here."""
+    state = _state(checkpoint)
+    early = patience_limit is not None and patience(checkpoint) >= patience_limit
+    return early or bool(state["global_step"] >= state["max_steps"])
+
+
+def best(checkpoint: Path) -> Path:
+    """Beside this one, the checkpoint with the smallest validation loss; this one where none was measured."""
+    named = _state(checkpoint).get("best_model_checkpoint")
+    return checkpoint.with_name(Path(named).name) if named else checkpoint
+
+
+def patience(checkpoint: Path | None) -> int:
+    """How many validations in a row were no better, when a checkpoint was written."""
+    if checkpoint is None:
+        return 0
+    held = _state(checkpoint).get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
+    attributes = (held[-1] if isinstance(held, list) else held).get("attributes", {})
+    return int(attributes.get("early_stopping_patience_counter", 0))
+
+
+def _state(checkpoint: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((checkpoint / "trainer_state.json").read_text())
+    return state
 
 
 def keep_metrics_until(metrics: Path, step: int) -> dict[str, Any]:

@@ -97,3 +97,5 @@ def _fill(trainer: Any, options: Train, tokenizer: PreTrainedTokenizerBase) -> N
         multiple = places * trainer.args.per_device_train_batch_size
         trainer.train_dataset = filled(trainer.train_dataset, multiple, tokenizer.pad_token_id)
         trainer.filling = len(trainer.train_dataset) - rows
+        if trainer.eval_dataset is not None:
+            trainer.eval_dataset = filled(trainer.eval_dataset, multiple, tokenizer.pad_token_id)

@@ -7,10 +7,11 @@ those twice. Here it is filled with rows of which nothing is trained.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import Sampler
+from transformers import TrainerCallback
 
 from steep.records import IGNORE
 
@@ -28,12 +29,27 @@ class Shuffled(Sampler[int]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        draw = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
         yield from torch.randperm(self.rows, generator=draw).tolist()
         yield from range(self.rows, self.rows + self.filling)
 
     def __len__(self) -> int:
         return self.rows + self.filling
+
+
+def seed_of(seed: int, epoch: int) -> int:
+    return seed * 1_000_003 + epoch
+
+
+class Epochs(TrainerCallback):  # type: ignore[misc]
+    """Tells the order which epoch it is: what accelerate wraps around it, for several processes and after a resume,
+    hides it from the trainer, and the first epoch's order would come again."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.order.set_epoch(int(state.epoch or 0))
 
 
 def filled(dataset: Dataset, multiple: int, pad: int) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +51,11 @@ def _function(name: str, folder: Path) -> Callable[..., Any]:
 def _checked(function: Callable[..., Any], name: str) -> Reward:
     """With its mistakes explained: they come late, in the middle of a run."""
 
+    accepted = inspect.signature(function).parameters
+    anything = any(one.kind is one.VAR_KEYWORD for one in accepted.values())
+
     def reward(prompts: list[str], completions: list[str], **columns: Any) -> list[float | None]:
+        columns = columns if anything else {name: columns[name] for name in columns.keys() & accepted.keys()}
         scores = function(prompts=prompts, completions=completions, **columns)
         if not isinstance(scores, list) or len(scores) != len(completions):
             got = f"{len(scores)}" if isinstance(scores, list) else type(scores).__name__

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from torch.utils.data import Sampler
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from steep.recipe import Train
 from steep.tokens import encode_prompts
+from steep.train.order import seed_of
 from steep.train.steps import Steps
+
+
+class Repeated(Sampler[int]):
+    """TRL's order, in which a prompt stands as often as it is answered; each epoch has its own, also after a resume."""
+
+    def __init__(self, order: Any, seed: int) -> None:
+        self.order, self.seed = order, seed
+
+    def set_epoch(self, epoch: int) -> None:
+        self.order.generator.manual_seed(seed_of(self.seed, epoch))
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.order
+
+    def __len__(self) -> int:
+        return len(self.order)
 
 
 class _Prompted(Steps):
@@ -22,11 +41,15 @@ class _Prompted(Steps):
 
 
 class RlooTrainer(_Prompted, RLOOTrainer):  # type: ignore[misc]
-    _get_train_sampler = RLOOTrainer._get_train_sampler
+    def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
+        order = self.order = Repeated(RLOOTrainer._get_train_sampler(self, dataset), self.order_seed)
+        return order
 
 
 class GrpoTrainer(_Prompted, GRPOTrainer):  # type: ignore[misc]
-    _get_train_sampler = GRPOTrainer._get_train_sampler
+    def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
+        order = self.order = Repeated(GRPOTrainer._get_train_sampler(self, dataset), self.order_seed)
+        return order
 
 
 def rloo_config(shared: dict[str, Any], options: Train, max_length: int) -> RLOOConfig:

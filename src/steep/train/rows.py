@@ -73,8 +73,7 @@ class Encoder:
             (str(row.get("document_id", number)), one)
             for number, (row, one) in enumerate(zip(rows, fitted, strict=True))
         ]
-        if self.fit.overlength != "drop":
-            check_fitted(named)
+        check_fitted([(name, one) for name, one in named if not (one.too_long and self.fit.overlength == "drop")])
         yield from ((name, one) for name, one in named if one.sequences)
 
     def _sequences(self, rows: list[dict[str, Any]]) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from steep.machine import with_dtype
 from steep.models import quantization_of
 from steep.recipe import Train
+from steep.recipe.train import ROLLOUTS
 from steep.speed.attention import use_packed_attention
 from steep.speed.loss import use_linear_loss
 from steep.tokens import Fit
@@ -21,14 +24,15 @@ from steep.train import adalora, checkpoints
 from steep.train.adapters import start_adapter
 from steep.train.live import Live
 from steep.train.objectives import Setting, make_trainer
+from steep.train.order import Epochs
 from steep.train.parallel import by_main, join
 from steep.train.probe import probe, take_batch_size
 from steep.train.quiet import quiet_libraries
 from steep.train.rows import Encoder, Examples
-from steep.train.safeguards import check_model
+from steep.train.safeguards import check_model, check_prompts
 from steep.train.saving import save, trainable_state
 from steep.train.stops import StopOnInterrupt, Stops
-from steep.train.writing import Writer, sample_prompts
+from steep.train.writing import Prompt, Writer, sample_prompts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
@@ -92,11 +96,14 @@ def train_model(
     Ctrl-C, once all is saved.
     """
     join(options)
+    options = with_dtype(options, cuda=torch.cuda.is_available())
     check_model(model, tokenizer, max_length)
     resume, before = by_main(lambda: checkpoints.last_state(folder))
     encoder = Encoder(tokenizer, options, more.fit or Fit(None if options.objective == "pretrain" else max_length))
     cache = folder / "rows" / os.environ.get("RANK", "0")
     rows = encoder.rows(examples, cache / "train")
+    if options.objective in ROLLOUTS:
+        check_prompts(rows, tokenizer, model.config.max_position_embeddings - options.rollouts.max_completion_length)
     held = encoder.rows(more.validation, cache / "validation") if more.validation is not None else None
     setting = Setting(model, tokenizer, max_length, folder, more.home, list(more.new_tokens))
     with quiet_libraries():
@@ -109,9 +116,10 @@ def train_model(
                 take_batch_size(trainer, options, more.rows_at_first)
             if resume is None or options.batch_size == "auto":
                 probe(trainer, options)
-            prompts = sample_prompts(examples if more.validation is None else more.validation)
-            _run(trainer, resume, before, [*_callbacks(trainer, options, setting, prompts)], setting)
+            prompts = sample_prompts(examples if more.validation is None else more.validation, tokenizer)
+            _run(trainer, resume, before, [*_callbacks(trainer, options, setting, resume, prompts)], options, setting)
         save(trainer, options, setting, begun)
+    shutil.rmtree(cache, ignore_errors=True)
     return by_main(lambda: _summarise(_result(trainer, options, folder), folder))
 
 
@@ -145,26 +153,38 @@ def _prepared(model: PreTrainedModel, options: Train) -> Iterator[None]:
 
 
 def _run(
-    trainer: Trainer, resume: Path | None, before: dict[str, Any], callbacks: list[TrainerCallback], setting: Setting
+    trainer: Trainer,
+    resume: Path | None,
+    before: dict[str, Any],
+    callbacks: list[TrainerCallback],
+    options: Train,
+    setting: Setting,
 ) -> None:
     trainer.begin_at(before["tokens"])
     with Live(setting.folder / "metrics.jsonl", before) as live, StopOnInterrupt() as interrupt:
         for callback in (callbacks[0], live, *callbacks[1:], interrupt):
             trainer.add_callback(callback)
-        if resume and checkpoints.is_last(resume):  # from there, transformers would take one more step
-            trainer._load_from_checkpoint(str(resume))
+        if resume and checkpoints.is_last(resume, options.early_stopping_patience):
+            # from there, transformers would take one more step
+            kept = checkpoints.best(resume) if trainer.args.load_best_model_at_end else resume
+            trainer._load_from_checkpoint(str(kept))
         else:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
 
 
-def _callbacks(trainer: Trainer, options: Train, setting: Setting, prompts: list[str]) -> Iterator[TrainerCallback]:
+def _callbacks(
+    trainer: Trainer, options: Train, setting: Setting, resume: Path | None, prompts: list[Prompt]
+) -> Iterator[TrainerCallback]:
     yield Stops(trainer, options, setting)
+    yield Epochs(trainer)
     if options.method == "adalora":
         yield adalora.Ranks(options.adalora)
     if options.early_stopping_patience:
         from transformers import EarlyStoppingCallback
 
-        yield EarlyStoppingCallback(options.early_stopping_patience)
+        stopping = EarlyStoppingCallback(options.early_stopping_patience)
+        stopping.early_stopping_patience_counter = checkpoints.patience(resume)
+        yield stopping
     if options.sample_steps:
         yield Writer(options.sample_steps, prompts, setting)
     yield checkpoints.MarkComplete()

@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from steep.errors import ModelError
+from steep.fitting import Encoded
 from steep.records import IGNORE
+from steep.tokens import encode_prompts
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from steep.tokens import Encoded, Fitted
+    from steep.fitting import Fitted
 
 SHOWN = 5
 
@@ -73,6 +76,19 @@ def _begins_twice(one: Encoded, tokenizer: PreTrainedTokenizerBase) -> bool:
 
 def _twice(tokenizer: PreTrainedTokenizerBase) -> str:
     return f"begin with {tokenizer.bos_token} twice: steep adds it, take it out of the template or the text"
+
+
+def check_prompts(rows: Dataset, tokenizer: PreTrainedTokenizerBase, room: int) -> None:
+    """Raises ModelError with the documents whose prompt, with the longest answer, exceeds the model's positions, or
+    begins twice."""
+    names = rows["document_id"] if "document_id" in rows.column_names else map(str, range(len(rows)))
+    named = list(zip(names, encode_prompts(rows["prompt"], tokenizer), strict=True))
+    _refuse(
+        [name for name, ids in named if len(ids) > room],
+        f"have prompts of more than {room} tokens, which leaves no room for train.rollouts.max_completion_length: "
+        "lower it, or shorten the prompts",
+    )
+    _refuse([name for name, ids in named if _begins_twice(Encoded(ids, []), tokenizer)], _twice(tokenizer))
 
 
 class Classes:

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from steep.errors import ModelError
 from steep.recipe import Train
 from steep.runs import is_main
-from steep.train.adapters import save_adapter
+from steep.train.adapters import PISSA, save_adapter
 from steep.train.sharding import trained_parameters
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def save(trainer: Trainer, options: Train, setting: Setting, begun: dict[str, in
     elif is_main():
         save_adapter(trainer.model, options, setting.folder, into)
     if is_main():
-        check_written(into, trainer.model, converted=options.lora.init_lora_weights == "pissa")
+        check_written(
+            into, trainer.model, converted=options.method == "lora" and options.lora.init_lora_weights == PISSA
+        )
         setting.tokenizer.save_pretrained(into)
 
 

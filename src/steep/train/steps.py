@@ -21,6 +21,7 @@ class Steps:
     """To be inherited before one of TRL's trainers. ``filling``: rows at the end of the data that are not trained."""
 
     filling = 0
+    order: Any
     order_seed = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -32,7 +33,9 @@ class Steps:
         self._total_train_tokens = tokens
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return Shuffled(len(self.train_dataset) - self.filling, self.filling, self.order_seed)  # type: ignore[attr-defined]
+        self.order = Shuffled(len(self.train_dataset) - self.filling, self.filling, self.order_seed)  # type: ignore[attr-defined]
+        order: Shuffled = self.order
+        return order
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """Keeps the batches of the step at work: where its loss is no number they are saved."""
@@ -71,6 +74,13 @@ class Steps:
             return
         sharding.load_optimizer(self.optimizer, Path(checkpoint))  # type: ignore[attr-defined]
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))  # type: ignore[attr-defined]
+
+    def _load_best_model(self) -> None:
+        best = Path(self.state.best_model_checkpoint)  # type: ignore[attr-defined]
+        if (best / adalora.STATE).exists():
+            adalora.load(self.model, best)  # type: ignore[attr-defined]
+        else:
+            super()._load_best_model()  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None: TRL's knows neither the data nor the scores of a run."""

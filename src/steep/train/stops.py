@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import threading
 from pathlib import Path
@@ -93,7 +94,8 @@ class Stops(TrainerCallback):  # type: ignore[misc]
 
 def save_batches(batches: list[dict[str, Any]], setting: Setting, step: int) -> Path:
     """The rows of a step's batches as JSON lines: their text, ids and labels, without padding."""
-    path = setting.folder / f"diverged-step-{step}.jsonl"
+    rank = "" if os.environ.get("RANK", "0") == "0" else f"-process-{os.environ['RANK']}"
+    path = setting.folder / f"diverged-step-{step}{rank}.jsonl"
     with path.open("w", encoding="utf-8") as file:
         for batch in batches:
             for row in _rows(batch):

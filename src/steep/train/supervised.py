@@ -15,6 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from steep.recipe import Train
 from steep.records import IGNORE
 from steep.runs import is_main
+from steep.train.adalora import without_penalty
 from steep.train.steps import Steps
 
 
@@ -38,7 +39,7 @@ class LinearLossTrainer(Steps, SFTTrainer):  # type: ignore[misc]
         """The mean loss of the validation examples' trained tokens; transformers' is that of batches."""
         totals = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
         self.model.eval()
-        with torch.no_grad(), self.compute_loss_context_manager():
+        with torch.no_grad(), self.compute_loss_context_manager(), without_penalty(self.model):
             for inputs in self.get_eval_dataloader():
                 batch = self._prepare_inputs(inputs)
                 count = (batch["labels"][:, 1:] != IGNORE).sum()

@@ -10,46 +10,53 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
+from steep.chat import segments
 from steep.generation import generate
 from steep.terminal import console, harmless
-from steep.tokens import encode_prompts
+from steep.tokens import encode_prompts, text_ids
 from steep.train.parallel import is_main
 from steep.train.rows import batches
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from steep.train.objectives import Setting
     from steep.train.rows import Examples
 
 PROMPTS = 3
 LONGEST = 64
 EXCERPT = 120
+Prompt = tuple[str, list[int]]
 BEGINNING = 8
 """Words of a text that has no prompt of its own."""
 
 
-def sample_prompts(examples: Examples) -> list[str]:
-    """The prompts of the first examples, or how their texts begin."""
+def sample_prompts(examples: Examples, tokenizer: PreTrainedTokenizerBase) -> list[Prompt]:
+    """The prompts of the first examples, what stands before the first answer of a conversation, or how texts begin."""
     first = next(iter(batches(examples)), None)
     rows = [] if first is None else first.slice(0, PROMPTS).to_pylist()
-    return [_prompt(row) for row in rows]
+    return [_prompt(row, tokenizer) for row in rows]
 
 
-def _prompt(row: dict[str, Any]) -> str:
-    text = row.get("text") or next((said["content"] for said in row.get("messages") or ()), "")
-    return str(row.get("prompt") or " ".join(text.split()[:BEGINNING]))
+def _prompt(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> Prompt:
+    if "messages" in row:  # as its template renders it, which brings BOS where there is one
+        text = segments(row["messages"], tokenizer)[0].text
+        return text, text_ids([text], tokenizer)[0]
+    text = row.get("prompt") or " ".join(row["text"].split()[:BEGINNING])
+    return text, encode_prompts([text], tokenizer)[0]
 
 
 class Writer(TrainerCallback):  # type: ignore[misc]
     """Answers greedily, so that the same weights write the same."""
 
-    def __init__(self, every: int, prompts: Sequence[str], setting: Setting) -> None:
+    def __init__(self, every: int, prompts: Sequence[Prompt], setting: Setting) -> None:
         self.every, self.prompts, self.setting = every, prompts, setting
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         if state.global_step % self.every == 0 and is_main():
             plain = getattr(model, "module", model)
             with _at_rest(plain):
-                ids = encode_prompts(self.prompts, self.setting.tokenizer)
+                ids = [ids for _, ids in self.prompts]
                 answers = sorted(
                     generate(plain, self.setting.tokenizer, ids, max_new_tokens=LONGEST), key=lambda one: one.index
                 )
@@ -58,7 +65,7 @@ class Writer(TrainerCallback):  # type: ignore[misc]
     def _tell(self, step: int, answers: Sequence[str]) -> None:
         out = console(error=True)
         with (self.setting.folder / "samples.jsonl").open("a", encoding="utf-8") as file:
-            for prompt, answer in zip(self.prompts, answers, strict=True):
+            for (prompt, _), answer in zip(self.prompts, answers, strict=True):
                 row = {"step": step, "prompt": prompt, "completion": answer}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 said = harmless(" ".join(f"{prompt[-EXCERPT:]} → {answer[:EXCERPT]}".split()))
