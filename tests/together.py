@@ -39,11 +39,11 @@ WORDS = [
 ]
 EXAMPLES = pa.table({"text": [" ".join(WORDS[begin % 15 : begin % 15 + 2 + begin % 9]) for begin in range(45)]})
 QUANTIZED = "quantized"
-SHARED = {"max_steps": 12, "save_steps": 6, "save_total_limit": 9, "learning_rate": 1e-2, "dtype": "float32"}
+SHARED = {"max_steps": 12, "save_steps": 8, "save_total_limit": 9, "learning_rate": 1e-2, "dtype": "float32"}
 
 
 def train(base, folder, **options):
-    """Twelve steps of eight rows in all; the last batch of an epoch is not full."""
+    """Twelve steps of eight rows in all, with a checkpoint in an epoch; the last batch of an epoch is not full."""
     torch.set_num_threads(1)
     quantization = "nf4" if options.pop(QUANTIZED, False) else "none"
     wanted = Train(**{**SHARED, **options})

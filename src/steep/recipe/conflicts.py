@@ -79,8 +79,8 @@ def _method(recipe: Recipe) -> Iterator[Conflict]:
     train, method = recipe.train, recipe.train.method
     if train.optim == "muon" and method != "full":
         yield Conflict(("train", "optim"), METHOD, "muon trains whole matrices: it needs `train.method: full`")
-    if train.adalora.target_r > train.adalora.init_r:
-        message = f"AdaLoRA takes ranks away: target_r must be at most init_r ({train.adalora.init_r})"
+    if train.adalora.target_r >= train.adalora.init_r:
+        message = f"AdaLoRA takes ranks away: target_r must be below init_r ({train.adalora.init_r})"
         yield Conflict(("train", "adalora", "target_r"), ("train", "adalora", "init_r"), message)
     if recipe.model.added_tokens and method not in ("full", "lora"):
         message = f"{method} trains no rows of the embedding: new tokens need `train.method` lora or full"
