@@ -57,9 +57,9 @@ def _check_loss(recipe: Recipe) -> None:
     """PEFT adds AdaLoRA's penalty on validation examples too, where it outweighs what is to be compared."""
     if recipe.train.method == "adalora":
         raise UsageError(
-            "AdaLoRA's loss holds a penalty of its own, which falls with the rate and rises with the ranks, so that the "
-            "validation loss of its trials says little of the texts: sweep `train.method` lora, and hold AdaLoRA against "
-            "it with `steep compare-methods`, which measures texts alone"
+            "AdaLoRA's loss holds a penalty of its own that depends on rate and ranks, so that the validation loss of "
+            "its trials says little of the texts: sweep `train.method` lora, and hold AdaLoRA against it with "
+            "`steep compare-methods`, which measures texts alone"
         )
 
 
