@@ -18,6 +18,7 @@ from conftest import steep
 from steep.config import read_recipe
 
 pytest.importorskip("optuna")
+pytestmark = pytest.mark.timeout(400)  # of nine processes that each import torch
 
 WORDS = (
     "train.learning_rate=1e-2,1e-6",
@@ -70,7 +71,6 @@ def results(killed: Any) -> Any:
     return json.loads((killed.cwd / "runs" / "small" / "sweep" / "results.json").read_text())
 
 
-@pytest.mark.timeout(400)
 def test_after_a_kill_the_same_command_ends_with_every_combination_once(results: Any) -> None:
     tried = sorted(
         (one["values"]["train.learning_rate"], one["values"]["train.batch_size"]) for one in results["trials"]
@@ -90,10 +90,11 @@ def test_the_trial_that_was_killed_goes_on_from_its_checkpoint(killed: Any) -> N
 
 
 def test_a_trial_that_learns_too_slowly_is_stopped_early(results: Any) -> None:
-    slow = [one for one in results["trials"] if one["state"] == "pruned"]
-    assert slow
-    assert {one["values"]["train.learning_rate"] for one in slow} == {1e-6}
-    assert all(one["steps"] < 20 for one in slow)
+    stopped = {
+        one["values"]["train.learning_rate"]: one["steps"] for one in results["trials"] if one["state"] == "pruned"
+    }
+    assert 1e-6 in stopped
+    assert all(steps < 20 for steps in stopped.values())
 
 
 def test_the_best_trial_is_one_that_learned(killed: Any, results: Any) -> None:
