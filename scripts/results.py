@@ -31,8 +31,8 @@ All of it says how far the choice of documents matters, not what another seed of
 
 `python scripts/results.py runs/demo runs/summaries runs/papers runs/topics runs/brand-voice runs/news >
 docs/results.md` makes this page; seconds are those of one run on two CPU cores that did other work at the same time,
-but for training where the table names a GPU. Below are the figures of [evaluation](#evaluation) itself and of
-[gathering and cleaning](#gathering-and-cleaning).
+but for training where the table names a GPU. Below are the figures of [evaluation](#evaluation) itself, of
+[gathering and cleaning](#gathering-and-cleaning) and of [training](#training).
 
 `tiny` has 8 M parameters. It shows that the way from a website to a report works, and how far a voice can be learned in
 minutes; what it writes is not fit for use.
@@ -90,6 +90,6 @@ if __name__ == "__main__":
         HEAD,
         *(line for folder in sys.argv[1:] for line in section(Run(Path(folder)))),
         "",
-        *(f"{(BENCHMARKS / name).read_text('utf-8').rstrip()}\n" for name in ("evaluation.md", "data.md")),
+        *(f"{(BENCHMARKS / name).read_text('utf-8').rstrip()}\n" for name in ("evaluation.md", "data.md", "training.md")),
     ]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -82,3 +82,9 @@ def test_what_did_not_end_is_a_hollow_point():
     drawing = scatter(Chart("one", "One", "In words."), [Point(1, 2.0, False)], xlabel="trial", ylabel="loss")
     assert "fill: var(--paper)" in drawing
     assert "fill: var(--accent)" not in drawing
+
+
+def test_whole_numbers_have_whole_ticks():
+    points = [Point(number, 2.0, True) for number in range(4)]
+    said = words_of(scatter(Chart("trials", "Trials", "In words."), points, xlabel="trial", ylabel="loss"))
+    assert [tick for tick in said[: said.index("trial")] if "." in tick] == []

@@ -176,6 +176,8 @@ def scatter(chart: Chart, points: Sequence[Point], *, xlabel: str, ylabel: str, 
             _logarithmic(axes, [float(point.x) for point in points])
         elif words:
             axes.set_xticks(range(len(words)), words)
+        elif all(isinstance(point.x, int) for point in points):
+            axes.xaxis.get_major_locator().set_params(integer=True)
         axes.margins(x=0.08, y=0.1)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)

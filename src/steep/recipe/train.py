@@ -117,8 +117,8 @@ class Rollouts(Section):
 
     rewards: list[Text] = Field(default=[])
     """What scores an answer: `module:function` beside the recipe or installed, the folder of a run with the objective
-    `reward`, or a reward model's folder or hub name. A function takes `prompts` and `completions`, and columns of the
-    examples by name, and returns a number for each."""
+    `reward`, or a reward model's folder or hub name. A function takes `prompts` and `completions`, `reference` (the
+    examples' own completions) and other columns of the examples by name, and returns a number for each."""
     reward_weights: list[float] = Field(default=[])
     """Of several rewards; by default 1 each."""
     num_generations: Factor = 4

@@ -129,8 +129,8 @@ def charts(result: Result) -> dict[str, str]:
 
 
 def _by_key(one: Dimension, name: str, shown: Sequence[Outcome], metric: str) -> str:
-    def x(value: Any) -> float | str:
-        return float(value) if isinstance(one, Range) else written(value)
+    def x(value: Any) -> Any:
+        return value if isinstance(one, Range) else written(value)
 
     order = {written(value): place for place, value in enumerate(one.ends)}
     points = [Point(x(trial.values[one.key]), trial.value or 0.0, trial.state == "finished") for trial in shown]

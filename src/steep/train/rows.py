@@ -59,7 +59,7 @@ class Encoder:
         if objective in PREFERENCES:
             make = self._pairs
         elif objective in ROLLOUTS:
-            make = pa.Table.from_pylist  # prompts are encoded when they are answered; functions may ask for the rest
+            make = _with_reference  # prompts are encoded when they are answered; functions may ask for the rest
         for batch in batches(examples):
             rows = batch.to_pylist()
             if objective == "sft":
@@ -94,6 +94,12 @@ class Encoder:
             chosen_ids=[one.input_ids[one.prompt :] for one, _ in pairs],
             rejected_ids=[one.input_ids[one.prompt :] for _, one in pairs],
         )
+
+
+def _with_reference(rows: list[dict[str, Any]]) -> pa.Table:
+    """TRL keeps a column named `completion` from the reward functions: that of the example is called `reference`."""
+    table = pa.Table.from_pylist(rows)
+    return table.rename_columns(["reference" if name == "completion" else name for name in table.column_names])
 
 
 def _ids(**columns: list[list[int]]) -> pa.Table:
