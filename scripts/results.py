@@ -90,6 +90,9 @@ if __name__ == "__main__":
         HEAD,
         *(line for folder in sys.argv[1:] for line in section(Run(Path(folder)))),
         "",
-        *(f"{(BENCHMARKS / name).read_text('utf-8').rstrip()}\n" for name in ("evaluation.md", "data.md", "training.md")),
+        *(
+            f"{(BENCHMARKS / name).read_text('utf-8').rstrip()}\n"
+            for name in ("evaluation.md", "data.md", "training.md")
+        ),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
