@@ -83,12 +83,6 @@ def test_the_recipe_must_allow_every_end_and_every_combination(recipe: Path, wor
         read_space(recipe, words)
 
 
-@pytest.mark.parametrize("words", [["train.method=lora,adalora"], ["train.method=adalora", "train.lora.rank=8,16"]])
-def test_the_loss_of_adalora_is_compared_with_none(recipe: Path, words: list[str]) -> None:
-    with pytest.raises(UsageError, match=r"AdaLoRA's loss holds a penalty of its own.*`train\.method` lora.*compare-m"):
-        read_space(recipe, words)
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [

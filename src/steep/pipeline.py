@@ -34,6 +34,8 @@ MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt")
 WHOLE_HASH = 64 * 2**20
 """Larger weight files count by size and time instead of by content."""
 
+WEIGHTS = ("quantization", "double_quantization")
+"""Keys of `model` that say how its weights are held, which examples have nothing to do with."""
 LAYOUT = {"devices", "nodes", "parallel", "batch_size", "gradient_accumulation_steps", "global_batch_size"}
 """Keys of `train` that say where its rows are computed ..."""
 TOLD = {"report_to", "sample_steps", "save_steps", "save_total_limit", "streaming", "gradient_checkpointing"}
@@ -210,15 +212,25 @@ def fingerprints(recipe: RecipeFile) -> dict[str, str]:
             entry[source.kind] = written[source.kind]
     template = recipe.folder / loaded.prepare.template
     base = [] if loaded.model.from_scratch else _identity(Path(resolve(loaded.model.base, recipe.folder)))
+    model = filled["model"]
+    held = {key: model.pop(key) for key in WEIGHTS}
     depends: dict[str, Any] = {
         "gather": [filled["gather"], files, loaded.limit],
         "clean": [filled["clean"], _hashes(clean_files(loaded.clean, recipe.folder))],
         "prepare": [
             filled["prepare"],
             file_hash(template) if template.is_file() else None,
-            [filled["model"], base, loaded.train.objective],
+            [
+                {key: value for key, value in filled["model"].items() if key not in WEIGHTS},
+                base,
+                loaded.train.objective,
+            ],
         ],
-        "train": [_training(loaded.train), [_reward(name, recipe.folder) for name in loaded.train.rollouts.rewards]],
+        "train": [
+            held,
+            _training(loaded.train),
+            [_reward(name, recipe.folder) for name in loaded.train.rollouts.rewards],
+        ],
         "evaluate": [filled["evaluate"], _hashes(evaluate_files(loaded.evaluate, recipe.folder))],
     }
     prints: dict[str, str] = {}

@@ -16,7 +16,6 @@ from steep.config import read_recipe
 from steep.errors import RecipeError, UsageError
 from steep.located import Place, parse, shown
 from steep.problems import section_at
-from steep.recipe import Recipe
 from steep.sweep.space import Choice, Dimension, Range, Space, as_overrides, written
 
 SWEPT = re.compile(r"train\.|model\.(quantization|double_quantization)$")
@@ -50,17 +49,7 @@ def _check(path: Path, space: Space) -> None:
     if twice := [key for key in keys if keys.count(key) > 1]:
         raise UsageError(f"{twice[0]} is given twice: give one range or one choice")
     for values in space.corners():
-        _check_loss(read_recipe(path, [*space.overrides, *as_overrides(values)]).recipe)
-
-
-def _check_loss(recipe: Recipe) -> None:
-    """PEFT adds AdaLoRA's penalty on validation examples too, where it outweighs what is to be compared."""
-    if recipe.train.method == "adalora":
-        raise UsageError(
-            "AdaLoRA's loss holds a penalty of its own that depends on rate and ranks, so that the validation loss of "
-            "its trials says little of the texts: sweep `train.method` lora, and hold AdaLoRA against it with "
-            "`steep compare-methods`, which measures texts alone"
-        )
+        read_recipe(path, [*space.overrides, *as_overrides(values)])
 
 
 def _check_key(path: Path, key: str) -> None:
