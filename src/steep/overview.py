@@ -66,7 +66,9 @@ def _prepare(summary: dict[str, Any]) -> str:
 
 def _train(summary: dict[str, Any]) -> str:
     trained, all_ = (f"{summary[key] / 1e6:,.2f} M" for key in ("trainable_parameters", "parameters"))
-    done = f"{summary['method']}: {trained} of {all_} parameters"
+    rounded = summary.get("quantization", "none")
+    beside = "" if rounded == "none" else f" beside {rounded} weights"
+    done = f"{summary['method']}{beside}: {trained} of {all_} parameters"
     return f"{done}, {summary['steps']:,} steps, {summary['tokens_per_second']:,.0f} tokens/s, {summary['device']}"
 
 
