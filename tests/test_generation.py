@@ -6,9 +6,9 @@ import warnings
 import pytest
 import torch
 
-from steep import sizes
 from steep.errors import ModelError, UsageError
 from steep.generation import fit_prompt, generate, stream
+from steep.sizes import answers as answers_held
 from steep.tokens import encode_prompts
 
 PROMPTS = ["Rain", "The kettle sings when the water is ready.", "A quick brown fox", "numbers 1 2", ""]
@@ -206,7 +206,7 @@ def test_one_prompt_that_does_not_fit_is_an_error(tiny_model, tokenizer, prompts
 def test_as_many_prompts_are_answered_together_as_the_budget_holds(tiny_model, tokenizer, prompts, monkeypatch):
     token, row = 2 * 2 * 16 * 4, 400 * 4  # keys and values, layers, their width, bytes; vocabulary, bytes
     most = max(map(len, prompts)) + 24
-    monkeypatch.setitem(sizes.ANSWERED, "cpu", 3 * (most * token + row))
+    monkeypatch.setitem(answers_held.ANSWERED, "cpu", 3 * (most * token + row))
     seen = []
     tiny_model.register_forward_pre_hook(lambda _, args, given: seen.append(len(given["input_ids"])), with_kwargs=True)
     answers(tiny_model, tokenizer, prompts)
