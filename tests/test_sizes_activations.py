@@ -91,7 +91,7 @@ def prepared(options: Recipe, config: dict[str, Any] = CONFIG) -> torch.nn.Modul
 
     AttentionInterface.register("as_on_a_gpu", as_on_a_gpu)
     AttentionMaskInterface.register("as_on_a_gpu", lambda *args, **kwargs: None)
-    full, half = options.train.method == "full", options.train.dtype == "bfloat16"
+    full, half = options.train.method == "full", options.train.dtype != "float32"
     model = LlamaForCausalLM(LlamaConfig(**config)).to(torch.bfloat16 if half and not full else torch.float32)
     model.set_attn_implementation("as_on_a_gpu")
     model.config.use_cache = False
@@ -135,15 +135,15 @@ def adapted(model, options: Recipe):
     tuned = get_peft_model(model, config)
     if train.method == "adaption-prompt":
         tuned.base_model.forward = tuned.base_model.model.forward  # PEFT's own hands the arguments on by place
-    if options.model.quantization != "none":  # as TRL does
-        for parameter in tuned.parameters():
-            parameter.data = parameter.data.to(torch.bfloat16) if parameter.requires_grad else parameter.data
+    for parameter in tuned.parameters():  # as steep.train does
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
     return tuned
 
 
 def forward(options: Recipe, model: torch.nn.Module) -> torch.Tensor:
     ids = torch.randint(100, (1, options.prepare.max_length))
-    with torch.autocast("cpu", torch.bfloat16, enabled=options.train.dtype == "bfloat16"):
+    with torch.autocast("cpu", torch.bfloat16, enabled=options.train.dtype != "float32"):
         loss: torch.Tensor = model(input_ids=ids, labels=ids).loss
     return loss
 
@@ -180,7 +180,7 @@ def test_what_the_forward_pass_is_said_to_keep_is_what_pytorch_holds(options):
 
 def beside(options: Recipe, model: torch.nn.Module) -> float:
     """What the loss keeps: the gradient of hidden states and head, the last norm's input, ids; and weights' copies."""
-    shape, size = Shape.of(CONFIG), 2 if options.train.dtype == "bfloat16" else 4
+    shape, size = Shape.of(CONFIG), 2 if options.train.dtype != "float32" else 4
     full, checkpointed = options.train.method == "full", options.train.gradient_checkpointing
     norm = 4 * shape.hidden_size * (2 if full else 1) + 4
     loss = TOKENS * (shape.hidden_size * size + norm + 16) + (4 * shape.vocab_size * shape.hidden_size if full else 0)
