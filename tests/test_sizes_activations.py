@@ -135,9 +135,9 @@ def adapted(model, options: Recipe):
     tuned = get_peft_model(model, config)
     if train.method == "adaption-prompt":
         tuned.base_model.forward = tuned.base_model.model.forward  # PEFT's own hands the arguments on by place
-    for parameter in tuned.parameters():  # as steep.train does
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.float32)
+    if options.model.quantization != "none":  # a GPU's kernels make no copy of the input beside them
+        for parameter in tuned.parameters():
+            parameter.data = parameter.data.to(torch.bfloat16) if parameter.requires_grad else parameter.data
     return tuned
 
 
@@ -214,6 +214,8 @@ def test_short_rows_are_estimated_by_what_does_not_depend_on_them(train, entries
 def largest(options: Recipe, config: dict[str, Any] = CONFIG) -> float:
     """Bytes of two steps' largest moment; from the second on the optimizer's state is there."""
     model = prepared(options, config)
+    for parameter in model.parameters():  # as training holds them
+        parameter.data = parameter.data.to(torch.float32) if parameter.requires_grad else parameter.data
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, fused=True)
     held = Held(model)
