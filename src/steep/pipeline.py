@@ -220,11 +220,7 @@ def fingerprints(recipe: RecipeFile) -> dict[str, str]:
         "prepare": [
             filled["prepare"],
             file_hash(template) if template.is_file() else None,
-            [
-                {key: value for key, value in filled["model"].items() if key not in WEIGHTS},
-                base,
-                loaded.train.objective,
-            ],
+            [model, base, loaded.train.objective],
         ],
         "train": [
             held,
