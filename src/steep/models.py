@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from steep.recipe.model import Model
 
 TINY = Path(__file__).parent / "data" / "tiny"
+WHOLE = ("lm_head", "score")
+"""Layers that are never quantised."""
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}### {{ message['role'] }}:\n{{ message['content'] | trim }}\n"
@@ -105,7 +107,7 @@ class Loading(TypedDict, total=False):
     dtype: Required[torch.dtype]
     revision: str | None
     quantization: str
-    """none, int8 or nf4; of the linear layers, but for the output layer."""
+    """none, int8, nf4 or fp8; of the linear layers, but for the output layer."""
     double_quantization: bool
     reward: bool
     """With a score in place of the output layer."""
@@ -138,29 +140,35 @@ def load_model(name: str, **loading: Unpack[Loading]) -> PreTrainedModel:
     kind = AutoModelForCausalLM
     if loading.get("reward"):
         kind, options["num_labels"] = AutoModelForSequenceClassification, 1
-    quantized, on_host = loading.get("quantization", "none") != "none", loading.get("on_host", False)
+    quantization, on_host = loading.get("quantization", "none"), loading.get("on_host", False)
+    quantized = quantization in ("int8", "nf4")
     if quantized:
         options |= {"quantization_config": _quantized(loading), "device_map": {"": device()}}
     with _explained(name, "model"):
         model = kind.from_pretrained(name, **options)
     if quantized:
         _mend_quantized(model)
-    return model if quantized or on_host else model.to(device())
+    elif not on_host:
+        model = model.to(device())
+    if quantization == "fp8":
+        from steep.speed.fp8 import hold_in_fp8
+
+        hold_in_fp8(model, WHOLE)
+    return model
 
 
 def _quantized(loading: Loading) -> BitsAndBytesConfig:
     from transformers import BitsAndBytesConfig
 
-    whole = ["lm_head", "score"]
     if loading["quantization"] == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=list(WHOLE))
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=loading.get("double_quantization", True),
         bnb_4bit_compute_dtype=loading["dtype"],
         bnb_4bit_quant_storage=loading["dtype"] if loading.get("on_host") else None,  # FSDP shards one dtype only
-        llm_int8_skip_modules=whole,
+        llm_int8_skip_modules=list(WHOLE),
     )
 
 
@@ -195,7 +203,7 @@ def _keep_scales(layer: Any) -> None:
 
 def quantization_of(model: PreTrainedModel) -> str:
     """As a recipe names it."""
-    names = {"is_loaded_in_4bit": "nf4", "is_loaded_in_8bit": "int8"}
+    names = {"is_loaded_in_4bit": "nf4", "is_loaded_in_8bit": "int8", "is_loaded_in_fp8": "fp8"}
     return next((name for flag, name in names.items() if getattr(model, flag, False)), "none")
 
 
@@ -239,6 +247,8 @@ def load_merged(
     """
     import torch
 
+    from steep.speed.fp8 import make_whole
+
     if (train_folder / "model").is_dir():
         return load_tuned(train_folder, base, **loading)
     if not _is_sum(train_folder):
@@ -247,7 +257,9 @@ def load_merged(
 
     loading["dtype"] = torch.float32
     model = load_model(base, **loading)
-    if loading.get("quantization", "none") != "none":
+    if loading.get("quantization", "none") == "fp8":
+        make_whole(model)
+    elif loading.get("quantization", "none") != "none":
         model = model.dequantize(torch.float32).float()
     if tokenizer is not None:
         fit_vocabulary(model, tokenizer)

@@ -192,14 +192,19 @@ class Train(Section):
     """Longer gradients are scaled down to this norm."""
     neftune_noise_alpha: Positive | None = None
     """Noise on the embeddings while training (NEFTune, Jain et al. 2023, arXiv 2310.05914); often 5."""
-    gradient_checkpointing: bool = False
-    """Compute a layer's activations again in the backward pass instead of keeping them: less memory, about a third
-    slower."""
+    gradient_checkpointing: bool | Literal["auto", "selective", "offloaded"] = "auto"
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a third slower.
+    `selective` does so in every other layer, `offloaded` in all, and moves what is still kept to the host. `auto` takes
+    the first of false, `selective`, true and `offloaded` that fits by the estimate of `steep check`."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Of weights and arithmetic. `auto` is bfloat16 on a GPU and on a CPU that has instructions for it, and float32 on
     others, where bfloat16 takes a hundred times as long."""
-    compile: bool = False
-    """Compile the repeated layers (`torch.compile`): pays on a GPU over some hundred steps, not on a CPU."""
+    compile: bool | Literal["auto"] = "auto"
+    """Compile the repeated layers (`torch.compile`). `auto` does so on a GPU, for packed rows, where the training is long
+    enough to earn back the time that compiling takes."""
+    fp8: bool = False
+    """With `model.quantization: nf4`, multiply in fp8 on Hopper and newer: faster, but inputs and gradients are rounded
+    to three bits."""
     eval_steps: Count | None = None
     """Measure the loss on the validation examples (`prepare.split.validation`) every so many steps."""
     early_stopping_patience: Count | None = None
@@ -249,6 +254,11 @@ class Train(Section):
         if self.batch_size == "auto":
             return self.global_batch_size or 8
         return self.batch_size * self.gradient_accumulation_steps * self.devices * self.nodes
+
+    @property
+    def checkpointed(self) -> float:
+        """Share of the layers whose activations are computed again; `auto` stands for none until it is decided."""
+        return {False: 0.0, "auto": 0.0, "selective": 0.5}.get(self.gradient_checkpointing, 1.0)
 
     @property
     def sharded(self) -> bool:

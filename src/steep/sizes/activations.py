@@ -124,7 +124,7 @@ def backward_activations(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
     name = "dora" if train.method == "lora" and train.lora.use_dora else train.method
     wide, narrow = TEMPORARY[name]
     needed = (wide * shape.intermediate_size + narrow * shape.hidden_size) * (1 if train.dtype != "float32" else 1.5)
-    return needed + (layer_activations(shape, recipe, cuda=cuda) if train.gradient_checkpointing else 0)
+    return needed + (layer_activations(shape, recipe, cuda=cuda) if train.checkpointed else 0)
 
 
 def dora_bytes(shape: Shape, recipe: Recipe) -> float:

@@ -50,7 +50,7 @@ def moments(shape: Shape, recipe: Recipe, *, cuda: bool) -> Iterator[Memory]:
     early = states.gradients if recipe.train.gradient_accumulation_steps > 1 else 0
     head = early + _head_gradient(shape, recipe)
     cast = states.weights + copies
-    later = states.weights + (copies / shape.num_hidden_layers if recipe.train.gradient_checkpointing else copies)
+    later = states.weights + (copies / shape.num_hidden_layers if recipe.train.checkpointed else copies)
     yield replace(states, weights=cast, gradients=early, activations=kept, logits=_loss(shape, recipe, cuda=cuda))
     yield replace(states, weights=cast, gradients=early, activations=kept + dora_bytes(shape, recipe))
     yield replace(states, weights=later, gradients=head, activations=kept + layer)
@@ -65,7 +65,7 @@ def _one_matrix(shape: Shape, recipe: Recipe) -> float:
     """What a backward pass needs for the largest matrix, whatever the batch: quantised weights in bfloat16, and DoRA's
     columns where the forward pass is done again."""
     largest = max(one.inputs * one.outputs for one in shape.linears)
-    columns = dora_bytes(shape, recipe) if recipe.train.gradient_checkpointing else 0
+    columns = dora_bytes(shape, recipe) if recipe.train.checkpointed else 0
     return columns + (2 * largest if recipe.model.quantization != "none" else 0)
 
 

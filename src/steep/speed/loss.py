@@ -7,7 +7,7 @@ second time for the gradient: for `tiny` on two CPU cores it takes five times as
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,8 +23,9 @@ LOGITS = {"cpu": 2**24, "cuda": 2**28}
 """Largest number of logits at a time: 64 MiB of float32 in a CPU's reach, 1 GiB to keep a GPU busy."""
 
 
-def use_linear_loss(model: PreTrainedModel) -> None:
-    """Make this model compute its loss by `linear_cross_entropy` wherever it is given labels."""
+def use_linear_loss(model: PreTrainedModel, *, compiled: bool = False) -> None:
+    """Make this model compute its loss by `linear_cross_entropy` wherever it is given labels; ``compiled``: with one
+    kernel for the logits' softmax, where there would be six."""
     _only_linear(model)
     original = model.forward
 
@@ -36,7 +37,9 @@ def use_linear_loss(model: PreTrainedModel) -> None:
 
         hidden = model.get_decoder()(*args, **kwargs).last_hidden_state
         head = model.get_output_embeddings()
-        loss = _within(head, linear_cross_entropy, hidden[:, :-1], labels[:, 1:], num_items_in_batch)
+        loss = _within(
+            head, partial(linear_cross_entropy, compiled=compiled), hidden[:, :-1], labels[:, 1:], num_items_in_batch
+        )
         return CausalLMOutputWithPast(loss=loss)
 
     model.forward = forward
@@ -64,7 +67,9 @@ def _only_linear(model: PreTrainedModel) -> None:
         raise ModelError(f"steep's loss is for Llama's plain output layer; this model also has {', '.join(found)}")
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, count: Tensor | int | None = None) -> Tensor:
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, count: Tensor | int | None = None, *, compiled: bool = False
+) -> Tensor:
     """Negative log-likelihood of ``targets`` under ``softmax(hidden @ weight.T)``, summed and divided by ``count``.
 
     ``hidden`` is (…, tokens, size), ``weight`` (vocabulary, size), ``targets`` (…, tokens) with -100 where nothing is
@@ -73,7 +78,7 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, count:
     trained = targets != IGNORE
     if torch.is_autocast_enabled(hidden.device.type):
         hidden, weight = (x.to(torch.get_autocast_dtype(hidden.device.type)) for x in (hidden, weight))
-    total: Tensor = _LinearCrossEntropy.apply(hidden[trained], weight, targets[trained])  # type: ignore[no-untyped-call]
+    total: Tensor = _LinearCrossEntropy.apply(hidden[trained], weight, targets[trained], compiled)  # type: ignore[no-untyped-call]
     return total / _at_least_one(trained.sum() if count is None else count)
 
 
@@ -89,37 +94,60 @@ def _at_least_one(count: Tensor | int) -> Tensor | int:
     return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
 
 
+def _in_place(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The summed loss of (rows, vocabulary) logits, and its gradient, softmax - one-hot, where they were."""
+    logits, wanted = logits.float(), targets[:, None]
+    normaliser = logits.logsumexp(-1, keepdim=True)
+    total = (normaliser - logits.gather(1, wanted)).sum()
+    return total, logits.sub_(normaliser).exp_().scatter_add_(1, wanted, -torch.ones_like(normaliser))
+
+
+def _in_one_kernel(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The same in a form that the compiler makes one pass of."""
+    scores, wanted = logits.float(), targets[:, None]
+    normaliser = scores.logsumexp(-1, keepdim=True)
+    total = (normaliser - scores.gather(1, wanted)).sum()
+    one_hot = torch.arange(logits.shape[1], device=logits.device) == wanted
+    return total, ((scores - normaliser).exp() - one_hot.float()).to(logits.dtype)
+
+
+@cache
+def _compiled() -> Any:
+    return torch.compile(_in_one_kernel, dynamic=True)
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, compiled: bool) -> Tensor:
         rows = max(1, LOGITS[hidden.device.type] // weight.shape[0])
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        loss_and_gradient = _compiled() if compiled else _in_place
         for begin in range(0, len(hidden), rows):
             chunk = slice(begin, begin + rows)
-            wanted = targets[chunk, None]
-            logits = (hidden[chunk] @ weight.T).float()
-            normaliser = logits.logsumexp(-1, keepdim=True)
-            total += (normaliser - logits.gather(1, wanted)).sum()
+            logits = hidden[chunk] @ weight.T
             if hidden_grad is None and weight_grad is None:
+                total += torch.nn.functional.cross_entropy(logits.float(), targets[chunk], reduction="sum")
                 continue
-            # d loss / d logits = softmax - one-hot, in the place of the logits
-            grad = logits.sub_(normaliser).exp_().scatter_add_(1, wanted, -torch.ones_like(normaliser)).to(hidden.dtype)
+            found, grad = loss_and_gradient(logits, targets[chunk])
+            total += found
+            grad = grad.to(hidden.dtype)
             if hidden_grad is not None:
                 hidden_grad[chunk] = grad @ weight
             if weight_grad is not None:
                 weight_grad += grad.T @ hidden[chunk]
-            del logits, grad  # else they are still held while those of the next chunk are made
+            del logits, found, grad  # else they are still held while those of the next chunk are made
         ctx.save_for_backward(hidden_grad, weight_grad)
         ctx.weight_dtype = weight.dtype
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         hidden_grad, weight_grad = ctx.saved_tensors
         return (
             None if hidden_grad is None else hidden_grad * grads[0].to(hidden_grad.dtype),
             None if weight_grad is None else (weight_grad * grads[0]).to(ctx.weight_dtype),
+            None,
             None,
         )

@@ -39,7 +39,7 @@ def _steps(options: Train) -> dict[str, Any]:
         "num_train_epochs": options.epochs,
         "max_steps": options.max_steps or -1,
         "neftune_noise_alpha": options.neftune_noise_alpha,
-        "gradient_checkpointing": options.gradient_checkpointing,
+        "gradient_checkpointing": False,  # `steep.speed.apply` does it, layer by layer
     }
 
 

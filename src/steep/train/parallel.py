@@ -44,7 +44,7 @@ def parallel_arguments(options: Train) -> dict[str, Any]:
     return {
         "accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}},
         "fsdp": True,
-        "fsdp_config": {**FSDP, "activation_checkpointing": options.gradient_checkpointing},
+        "fsdp_config": {**FSDP, "activation_checkpointing": options.checkpointed == 1},
         "gradient_checkpointing": False,
     }
 

@@ -34,8 +34,6 @@ def probe(trainer: Trainer, options: Train) -> None:
     """
     if options.objective in ROLLOUTS or options.sharded:
         return
-    if trainer.args.gradient_checkpointing:  # else transformers does so only when training begins
-        trainer.model.gradient_checkpointing_enable()
     while True:
         if not anywhere(not _fits(trainer, options)):
             return

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,8 @@ from steep.machine import with_dtype
 from steep.models import quantization_of
 from steep.recipe import Train
 from steep.recipe.train import ROLLOUTS
-from steep.speed.attention import use_packed_attention
-from steep.speed.loss import use_linear_loss
+from steep.speed.apply import fast_layers, loss_and_attention
+from steep.speed.plan import Plan, make_plan
 from steep.tokens import Fit
 from steep.train import adalora, checkpoints
 from steep.train.adapters import start_adapter
@@ -35,6 +34,7 @@ from steep.train.stops import StopOnInterrupt, Stops
 from steep.train.writing import Prompt, Writer, sample_prompts
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 
@@ -105,19 +105,23 @@ def train_model(
     if options.objective in ROLLOUTS:
         check_prompts(rows, tokenizer, model.config.max_position_embeddings - options.rollouts.max_completion_length)
     held = encoder.rows(more.validation, cache / "validation") if more.validation is not None else None
+    plan = _planned(rows, options, model, max_length)
     setting = Setting(model, tokenizer, max_length, folder, more.home, list(more.new_tokens))
     with quiet_libraries():
-        with _prepared(model, options):
+        with loss_and_attention(model, plan):
             trainer = make_trainer(rows, held, options, setting)
             if options.method != "full":
                 start_adapter(trainer.model, options, more.base, folder)
             begun = by_main(lambda: trainable_state(trainer.model))
             if more.rows_at_first:
                 take_batch_size(trainer, options, more.rows_at_first)
-            if resume is None or options.batch_size == "auto":
-                probe(trainer, options)
             prompts = sample_prompts(examples if more.validation is None else more.validation, tokenizer)
-            _run(trainer, resume, before, [*_callbacks(trainer, options, setting, resume, prompts)], options, setting)
+            with fast_layers(model, plan, options.gradient_checkpointing if not options.sharded else False):
+                trainer.full_rows = max_length if plan.compiles and plan.packs else None
+                if resume is None or options.batch_size == "auto":
+                    probe(trainer, options)
+                callbacks = [*_callbacks(trainer, options, setting, resume, prompts)]
+                _run(trainer, resume, before, callbacks, options, setting)
         save(trainer, options, setting, begun)
     shutil.rmtree(cache, ignore_errors=True)
     return by_main(lambda: _summarise(_result(trainer, options, folder), folder))
@@ -128,28 +132,14 @@ def _summarise(result: TrainResult, folder: Path) -> TrainResult:
     return result
 
 
-@contextmanager
-def _prepared(model: PreTrainedModel, options: Train) -> Iterator[None]:
-    """Give the model steep's loss and attention for a while; afterwards it can generate, only its weights differ."""
-    forward, training = vars(model).get("forward"), model.training
-    attention, use_cache = model.config._attn_implementation, model.config.use_cache
-    if options.objective in ("sft", "pretrain"):
-        use_linear_loss(model)
-        if options.packing:
-            use_packed_attention(model)
-    if options.compile:
-        for layer in model.get_decoder().layers:
-            layer.compile()
-    try:
-        yield
-    finally:
-        vars(model).pop("forward", None)
-        if forward is not None:
-            model.forward = forward
-        model.set_attn_implementation(attention)
-        model.config.use_cache = use_cache
-        model.gradient_checkpointing_disable()
-        model.train(training)
+def _planned(rows: Dataset, options: Train, model: PreTrainedModel, max_length: int) -> Plan:
+    tokens = len(rows) * max_length * options.epochs
+    if options.max_steps:
+        tokens = options.max_steps * options.rows_per_step * max_length
+    each = 6 if options.method == "full" else 4  # frozen weights have no gradient of their own
+    cuda = torch.cuda.is_available()
+    operations = each * sum(map(_size, model.parameters())) * tokens / (options.devices * options.nodes)
+    return make_plan(options, quantization_of(model), cuda=cuda, operations=operations)
 
 
 def _run(

@@ -15,6 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from steep.recipe import Train
 from steep.records import IGNORE
 from steep.runs import is_main
+from steep.speed.filling import filled
 from steep.train.adalora import without_penalty
 from steep.train.steps import Steps
 
@@ -23,6 +24,8 @@ class LinearLossTrainer(Steps, SFTTrainer):  # type: ignore[misc]
     """Tokens are counted over all processes, and from the start of the run."""
 
     tokens = 0
+    full_rows: int | None = None
+    """Where the code is compiled: tokens to which each row of a batch is filled."""
     control: Any
 
     def begin_at(self, tokens: int) -> None:
@@ -32,6 +35,8 @@ class LinearLossTrainer(Steps, SFTTrainer):  # type: ignore[misc]
         if self.model.training:
             padded = inputs.get("attention_mask")
             self.tokens += inputs["input_ids"].numel() if padded is None else int(padded.sum())
+        if self.full_rows:
+            inputs = filled(inputs, self.full_rows * self.args.per_device_train_batch_size)
         loss: Tensor = Trainer.compute_loss(self, model, inputs, *args, **kwargs)
         return loss
 
@@ -39,7 +44,8 @@ class LinearLossTrainer(Steps, SFTTrainer):  # type: ignore[misc]
         """The mean loss of the validation examples' trained tokens; transformers' is that of batches."""
         totals = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
         self.model.eval()
-        with torch.no_grad(), self.compute_loss_context_manager(), without_penalty(self.model):
+        plain = torch.compiler.set_stance("force_eager")  # batches of other sizes would be compiled each by itself
+        with torch.no_grad(), plain, self.compute_loss_context_manager(), without_penalty(self.model):
             for inputs in self.get_eval_dataloader():
                 batch = self._prepare_inputs(inputs)
                 count = (batch["labels"][:, 1:] != IGNORE).sum()
@@ -63,4 +69,5 @@ def sft_config(shared: dict[str, Any], options: Train, max_length: int) -> SFTCo
         packing_strategy="bfd_split" if options.objective == "pretrain" else "bfd",
         eval_packing=options.packing,
         shuffle_dataset=True,
+        activation_offloading=options.gradient_checkpointing == "offloaded" and torch.cuda.is_available(),
     )

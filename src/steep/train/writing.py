@@ -80,7 +80,7 @@ def _at_rest(model: Any) -> Iterator[None]:
     devices = [base.device] if base.device.type == "cuda" else []
     base.set_attn_implementation("sdpa")
     base.config.use_cache = True
-    with torch.random.fork_rng(devices):
+    with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
         yield
     base.set_attn_implementation(attention)
     base.config.use_cache = cache

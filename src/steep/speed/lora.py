@@ -1,0 +1,81 @@
+"""LoRA (Hu et al. 2021, arXiv 2106.09685) without waste.
+
+Layers that read the same tensor (q, k, v; gate, up) become one product each of the frozen weights, of A and of B, and the
+low-rank part is added to the frozen one in its place. The twin is PEFT's own forward; parameters and their names stay
+PEFT's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from steep.errors import ModelError
+from steep.speed.products import adapted, frozen
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
+    from transformers import PreTrainedModel
+
+TOGETHER = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
+"""Names of the layers that read one tensor, in the order in which transformers calls them."""
+
+
+class SharedInput:
+    """Adapted layers that read the same tensor; all are computed when the first of them is called."""
+
+    def __init__(self, layers: list[LoraLayer], *, in_fp8: bool) -> None:
+        self.layers = layers
+        self.weights = frozen([layer.get_base_layer() for layer in layers], in_fp8=in_fp8)
+        self.outputs = [layer.out_features for layer in layers]
+        self.read: Tensor | None = None
+        self.waiting: list[Tensor] = []
+        for place, layer in enumerate(layers):
+            layer.forward = partial(self.forward, place)
+
+    def take_out(self) -> None:
+        for layer in self.layers:
+            del layer.forward
+
+    def forward(self, place: int, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        layer = self.layers[place]
+        if layer.disable_adapters:
+            found: Tensor = type(layer).forward(layer, x, *args, **kwargs)
+            return found
+        if place == 0:
+            self.read, self.waiting = x, list(self.together(x))
+        elif x is not self.read:
+            raise ModelError("this model's q, k, v or gate, up do not read one tensor: set train.shared_input to false")
+        if place == len(self.layers) - 1:
+            self.read = None
+        return self.waiting.pop(0)
+
+    def together(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What each layer makes of ``x``, (…, tokens, inputs)."""
+        first, flat = self.layers[0], x.flatten(0, -2)
+        a = torch.cat([layer.lora_A["default"].weight for layer in self.layers]) * first.scaling["default"]
+        b = torch.block_diag(*(layer.lora_B["default"].weight for layer in self.layers))
+        dropout = first.lora_dropout["default"]
+        dropped = None if isinstance(dropout, torch.nn.Identity) or not first.training else dropout(flat)
+        total = adapted(flat, dropped, a.to(x.dtype), b.to(x.dtype), self.weights)
+        return total.unflatten(0, x.shape[:-1]).split(self.outputs, -1)
+
+
+def share_inputs(model: PreTrainedModel, *, in_fp8: bool = False) -> list[SharedInput]:
+    """Compute a model's plain LoRA layers together, in place of PEFT's forward, until each is taken out again."""
+    return [SharedInput(layers, in_fp8=in_fp8) for layers in _groups(model)]
+
+
+def _groups(model: PreTrainedModel) -> Iterator[list[LoraLayer]]:
+    from peft.tuners.lora import Linear, Linear4bit
+
+    plain = (Linear, Linear4bit)
+    for block in model.get_decoder().layers:
+        named = {name.rpartition(".")[2]: layer for name, layer in block.named_modules() if isinstance(layer, plain)}
+        for names in TOGETHER:
+            if layers := [named[name] for name in names if name in named]:
+                yield layers
