@@ -22,25 +22,25 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import parallel
 import training_page
-from training_engines import rows_file, train, versions, write_rows
-from training_works import MORE, QUANTILES, QUICK, WORKS, Setting, Work
+from training_engines import rows_file, rows_in, train, versions, write_rows
+from training_results import faults, loss_gap, results
+from training_works import MORE, QUICK, WORKS, Setting, Work, ordered, short_lengths
 
+PLACE = Path("/tmp/steep-train")
 LIMIT = 170
 """Seconds for a setting, loading and all."""
 LEAST = 35
 """A setting is not begun with fewer seconds left."""
-TOLERANCE = 1e-4
-"""Largest difference of a loss between engines in float32."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -62,6 +62,12 @@ def main() -> None:
         return make(options.make, options)
     if options.versions:
         return print(json.dumps(versions()))
+    with tempfile.TemporaryDirectory() as fresh:
+        options.folder = options.folder or (Path(fresh) if options.quick else PLACE)
+        return run_all(options)
+
+
+def run_all(options: argparse.Namespace) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     jobs = [(work, setting) for work, setting in ordered(chosen(options)) if not engine_left_out(setting, options)]
     run = Run(options, results=Results.of(options))
@@ -80,7 +86,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--gpus", type=int, help="by default all that are there")
     parser.add_argument("--minutes", type=float, default=60, help="for all together")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/steep-train"), help="of models, rows and logs")
+    parser.add_argument("--folder", type=Path, help=f"of models, rows and logs, by default {PLACE}")
     parser.add_argument("--peer-site", type=Path, help="folder with the packages of the peers")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--plot", type=Path, help="a file of results")
@@ -101,14 +107,6 @@ def chosen(options: argparse.Namespace) -> list[Work]:
 
 def engine_left_out(setting: Setting, options: argparse.Namespace) -> bool:
     return bool(options.engines) and setting.engine not in options.engines
-
-
-def ordered(works: Iterable[Work]) -> Iterable[tuple[Work, Setting]]:
-    """First two settings of each work, then two more of each: where time runs out, no work is without a peer."""
-    works = list(works)
-    for begin in range(0, max((len(work.settings) for work in works), default=0), 2):
-        for work in works:
-            yield from ((work, setting) for setting in work.settings[begin : begin + 2])
 
 
 # ------------------------------------------------------------------------------------------------------------- results
@@ -158,53 +156,6 @@ def versions_of(engine: str, options: argparse.Namespace) -> dict[str, str]:
     return found
 
 
-def results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each work the fastest peer and steep beside it."""
-    names = list(dict.fromkeys(row["work"] for row in rows))
-    found = [compared(name, rows) for name in names]
-    return [one for one in found if one]
-
-
-def compared(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """``within_memory``: the fastest setting of steep that takes no more memory than the peer's."""
-    ours, peers = (side(name, rows, is_steep) for is_steep in (True, False))
-    if not ours or not peers:
-        return {}
-    own, peer = fastest(ours), fastest(peers)
-    result = {"work": name, "steep": brief(own), "peer": brief(peer), "ratio": ratio(own, peer)}
-    if smaller := [row for row in ours if row["peak_gib"] <= peer["peak_gib"]]:
-        result["within_memory"] = {**brief(fastest(smaller)), "ratio": ratio(fastest(smaller), peer)}
-    alike = [row for row in peers if row["batch"] == own["batch"]]
-    if alike and own["length"]:  # each engine orders short texts in its own way
-        result["largest_difference_of_loss"] = loss_gap(own, fastest(alike))
-    return result
-
-
-def side(name: str, rows: list[dict[str, Any]], is_steep: bool) -> list[dict[str, Any]]:
-    """A work's rows of steep, or of its peers; where it has none, those of the work that it is beside."""
-    works = {work.name: work for work in (*WORKS, *MORE, *QUICK)}
-    good = [row for row in rows if "error" not in row and (row["engine"] == "steep") == is_steep]
-    beside = works[name].beside if name in works else ""
-    return [row for row in good if row["work"] == name] or [row for row in good if row["work"] == beside]
-
-
-def fastest(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return max(rows, key=lambda row: float(row["tokens_per_second"]))
-
-
-def brief(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("setting", "tokens_per_second", "spread", "peak_gib", "batch")}
-
-
-def ratio(own: dict[str, Any], peer: dict[str, Any]) -> float:
-    return round(own["tokens_per_second"] / peer["tokens_per_second"], 3)
-
-
-def loss_gap(one: dict[str, Any], other: dict[str, Any]) -> float:
-    """Over the steps of both."""
-    return max(abs(left - right) for left, right in zip(one["losses"], other["losses"], strict=False))
-
-
 def line(row: dict[str, Any]) -> str:
     where = f"{row['work']:<18} {row['setting']:<34}"
     if "error" in row:
@@ -217,15 +168,9 @@ def line(row: dict[str, Any]) -> str:
 
 def verdict(rows: list[dict[str, Any]]) -> None:
     """Ends with an error where the engines of the quick run did not train alike."""
-    errors = [f"{row['engine']}: {row['error']}" for row in rows if "error" in row]
-    if not errors:
-        gap = loss_gap(*rows)
-        print(f"losses differ by at most {gap:.1e}")
-        errors += [f"losses differ by {gap:.1e}, more than {TOLERANCE:.0e}"] if not gap <= TOLERANCE else []
-        bad = [row["engine"] for row in rows if not all(isfinite(norm) and norm > 0 for norm in row["grad_norms"])]
-        errors += [f"{engine}: a gradient's norm is 0 or no number" for engine in bad]
-    if errors:
-        raise SystemExit("\n".join(errors))
+    if found := faults(rows):
+        raise SystemExit("\n".join(found))
+    print(f"losses differ by at most {loss_gap(*rows):.1e}")
 
 
 # ----------------------------------------------------------------------------------------------------------- processes
@@ -344,26 +289,13 @@ def make(shape: str, options: argparse.Namespace) -> None:
         if work.shape == shape and (known is None or work.rows > known.rows):
             longest[work.length] = work
     for work in longest.values():
-        if not rows_file(options.folder, work).exists():
+        if rows_in(rows_file(options.folder, work)) != work.rows:
             write_rows(work, options.folder, lengths(work), random.Random(work.length))
     Path("result.json").write_text("{}", "utf-8")
 
 
 def lengths(work: Work) -> list[int]:
     return [work.length] * work.rows if work.length else short_lengths(work.rows)
-
-
-def short_lengths(count: int) -> list[int]:
-    """Drawn with a seed from the percentiles of real news items, with straight lines between them."""
-    draw, places = random.Random(0), list(QUANTILES)
-    found = []
-    for _ in range(count):
-        place = draw.uniform(0, 100)
-        low = max(one for one in places if one <= place)
-        high = min(one for one in places if one >= place)
-        share = 0.0 if low == high else (place - low) / (high - low)
-        found.append(round(QUANTILES[low] + share * (QUANTILES[high] - QUANTILES[low])))
-    return found
 
 
 if __name__ == "__main__":

@@ -392,6 +392,12 @@ def nf4() -> Any:
 # ------------------------------------------------------------------------------------------------------------- rows
 
 
+def rows_in(path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows) if path.exists() else 0
+
+
 def write_rows(work: Work, folder: Path, lengths: list[int], draw: Any) -> None:
     """Texts of so many tokens, BOS and EOS among them, of words that are one token each; as text and as token ids."""
     import pyarrow as pa
