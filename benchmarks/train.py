@@ -19,6 +19,7 @@ import json
 import os
 import queue
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,7 +203,7 @@ class Run:
             except queue.Empty:
                 return
             if isinstance(job, str):
-                command = ["--make", job, *common(self.options)]
+                command = ["--make", job, *common(self.options), "--only", *self.options.only]
                 started(command, made_in(job, self.options), environment("steep", self.options, place), self.end)
                 continue
             row = measured(*job, place, self.end, self.options)
@@ -253,9 +254,9 @@ def environment(engine: str, options: argparse.Namespace, place: str = "") -> di
 
 
 def started(arguments: list[str], folder: Path, environment: dict[str, str], end: float) -> str:
-    """Run this file in ``folder``, at most for LIMIT seconds; returns what it printed, which stays there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "result.json").unlink(missing_ok=True)
+    """Run this file for LIMIT seconds at most, in ``folder``, which begins empty; returns what it printed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     log, command = folder / "log.txt", [sys.executable, str(Path(__file__).resolve()), *arguments]
     with log.open("w", encoding="utf-8") as out:
         child = subprocess.Popen(
@@ -281,15 +282,14 @@ def one(work_name: str, setting_name: str, options: argparse.Namespace) -> None:
 
 
 def make(shape: str, options: argparse.Namespace) -> None:
-    """A model, and the rows of all works with it."""
+    """A model, and the rows of the works with it; more rows begin as fewer do."""
     parallel.make(shape, options.folder)
-    longest = {}
-    for work in (*WORKS, *MORE, *QUICK):
-        known = longest.get(work.length)
-        if work.shape == shape and (known is None or work.rows > known.rows):
+    longest: dict[int, Work] = {}
+    for work in sorted(chosen(options), key=lambda work: work.rows):
+        if work.shape == shape:
             longest[work.length] = work
     for work in longest.values():
-        if rows_in(rows_file(options.folder, work)) != work.rows:
+        if rows_in(rows_file(options.folder, work)) < work.rows:
             write_rows(work, options.folder, lengths(work), random.Random(work.length))
     Path("result.json").write_text("{}", "utf-8")
 

@@ -157,10 +157,9 @@ def memory() -> dict[str, float]:
 
 def compile_seconds() -> float:
     """Of torch.compile, forward and backward, as TorchDynamo counts them."""
-    from torch._dynamo.utils import compilation_time_metrics
+    from torch._dynamo.utils import calculate_time_spent
 
-    keys = ("entire_frame_compile", "entire_backward_compile")
-    return round(sum(sum(compilation_time_metrics.get(key, [])) for key in keys), 1)
+    return round(calculate_time_spent().get("total_wall_time", 0.0), 1)
 
 
 def same_start(model: Any) -> None:
@@ -267,8 +266,8 @@ def trl(work: Work, setting: Setting, folder: Path, watch: Watch) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    base, cuda = folder / work.shape, torch.cuda.is_available()
-    options: dict[str, Any] = {"dtype": getattr(torch, setting.weights), "attn_implementation": "sdpa"}
+    base, cuda = str(folder / work.shape), torch.cuda.is_available()
+    options: dict[str, Any] = {"dtype": getattr(torch, setting.weights), "attn_implementation": setting.attention}
     options |= {"device_map": {"": 0}} if cuda else {}
     if work.quantization == "nf4":
         options["quantization_config"] = nf4()

@@ -1,10 +1,9 @@
 """What `train.py` measures: works, and for each the settings of steep and of its peers.
 
 A peer is run as its users would run it to be fast: with and without checkpointing, at several batch sizes, packed and
-padded, with the options its documentation names for speed. Of Axolotl and LLaMA-Factory there are no settings here:
-under both, the same transformers, PEFT and Liger kernels do the work that "TRL + Liger" measures. Axolotl has LoRA
-kernels beside those, which it credits to Unsloth, and LLaMA-Factory offers Unsloth itself; both pack without a mask
-only where flash-attn is installed.
+padded. Of Axolotl and LLaMA-Factory there are no settings here. On one GPU, what they add to transformers, PEFT and
+Liger's kernels, which "TRL + Liger" measures, is in Axolotl LoRA kernels (`lora_mlp_kernel`, `lora_qkv_kernel`,
+`lora_o_kernel`), made after Unsloth's and only in its package, and in LLaMA-Factory Unsloth itself (`use_unsloth`).
 """
 
 from __future__ import annotations
@@ -31,6 +30,8 @@ class Setting:
     packing: bool = False
     grouped: bool = False
     """Padded texts in batches of similar length."""
+    attention: str = "sdpa"
+    """Of TRL's model; flex attention skips the blocks between packed texts."""
     weights: str = "bfloat16"
     quantization: str = ""
     """Where it is not the work's."""
@@ -40,6 +41,7 @@ class Setting:
     def name(self) -> str:
         said = [self.engine, self.checkpointing, str(self.batch)]
         said += ["packed"] * self.packing + ["grouped"] * self.grouped
+        said += [self.attention] if self.attention != "sdpa" else []
         said += [self.weights] if self.weights != "bfloat16" else []
         said += [self.quantization] if self.quantization else []
         return "-".join([*said, *(f"{name}_{value}" for name, value in self.train.items())])
@@ -132,6 +134,7 @@ SHORT = Work(
         *peer("trl-liger", 64),
         *peer("unsloth", 64),
         *peer("unsloth", 4, packing=True),
+        *peer("trl-liger", 4, packing=True, attention="flex_attention"),
         *peer("trl", 32, checkpointing=FULL),
     ),
     length=0,
