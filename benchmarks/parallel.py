@@ -200,7 +200,7 @@ def make(shape: str, folder: Path) -> None:
         vocab_size=8192 if shape == "quick" else VOCABULARY,
         num_attention_heads=4 if shape == "quick" else 32,
         num_key_value_heads=2 if shape == "quick" else 8,
-        max_position_embeddings=8192,
+        max_position_embeddings=131072,
         rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
