@@ -15,7 +15,7 @@ from torch import Tensor
 from steep.errors import ModelError
 
 E4M3 = torch.float8_e4m3fn
-LARGEST = torch.finfo(E4M3).max
+LARGEST, SMALLEST = torch.finfo(E4M3).max, 1e-30
 
 
 class Fp8Linear(torch.nn.Linear):
@@ -40,16 +40,22 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, scale, turned):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(weight, scale, turned)
-        return forward(x, weight, scale, turned)
+        return differentiable(forward(x, weight, scale, turned), x)
 
     @staticmethod
     def backward(ctx, dy):  # type: ignore[no-untyped-def]
         return gradient(dy, *ctx.saved_tensors), None, None, None
 
 
+def differentiable(total: Tensor, source: Tensor) -> Tensor:
+    """``total``, in a form that the compiler of PyTorch 2.11 does not take for one without a gradient: it goes by what a
+    product in fp8 says of itself, and would leave out the backward pass without a word."""
+    return total + 0 * source[:1, :1] if torch.compiler.is_compiling() else total
+
+
 def by_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """``x`` in e4m3 and the float32 scale of each row, (rows, 1), by which it was divided."""
-    scale = x.abs().amax(-1, keepdim=True).float().clamp(min=1e-12) / LARGEST
+    scale = x.abs().amax(-1, keepdim=True).float().clamp(min=SMALLEST) / LARGEST
     return (x.float() / scale).to(E4M3), scale
 
 

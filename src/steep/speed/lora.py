@@ -31,7 +31,6 @@ class SharedInput:
     def __init__(self, layers: list[LoraLayer], *, in_fp8: bool) -> None:
         self.layers = layers
         self.weights = frozen([layer.get_base_layer() for layer in layers], in_fp8=in_fp8)
-        self.outputs = [layer.out_features for layer in layers]
         self.read: Tensor | None = None
         self.waiting: list[Tensor] = []
         for place, layer in enumerate(layers):
@@ -58,11 +57,11 @@ class SharedInput:
         """What each layer makes of ``x``, (…, tokens, inputs)."""
         first, flat = self.layers[0], x.flatten(0, -2)
         a = torch.cat([layer.lora_A["default"].weight for layer in self.layers]) * first.scaling["default"]
-        b = torch.block_diag(*(layer.lora_B["default"].weight for layer in self.layers))
+        bs = [layer.lora_B["default"].weight.to(x.dtype) for layer in self.layers]
         dropout = first.lora_dropout["default"]
         dropped = None if isinstance(dropout, torch.nn.Identity) or not first.training else dropout(flat)
-        total = adapted(flat, dropped, a.to(x.dtype), b.to(x.dtype), self.weights)
-        return total.unflatten(0, x.shape[:-1]).split(self.outputs, -1)
+        found = adapted(flat, dropped, a.to(x.dtype), bs, self.weights)
+        return tuple(one.unflatten(0, x.shape[:-1]) for one in found)
 
 
 def share_inputs(model: PreTrainedModel, *, in_fp8: bool = False) -> list[SharedInput]:

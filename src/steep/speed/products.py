@@ -55,33 +55,46 @@ def frozen(layers: Sequence[Linear], *, in_fp8: bool = False) -> Frozen:
     return Frozen("dense", (weight,), bias)
 
 
-def adapted(x: Tensor, dropped: Tensor | None, a: Tensor, b: Tensor, weights: Frozen) -> Tensor:
-    """``x @ weights.T + (dropped or x) @ a.T @ b.T``: x is (tokens, inputs), a (rank, inputs), b (outputs, rank)."""
-    total: Tensor = _Adapted.apply(x, dropped, a, b, weights.kind, *weights.tensors)  # type: ignore[no-untyped-call]
-    return total if weights.bias is None else total + weights.bias
+def adapted(
+    x: Tensor, dropped: Tensor | None, a: Tensor, bs: Sequence[Tensor], weights: Frozen
+) -> tuple[Tensor, ...]:
+    """Of each layer ``x @ weight.T + (dropped or x) @ a.T @ b.T``: x is (tokens, inputs), a (ranks of all, inputs), each
+    of ``bs`` (outputs, rank)."""
+    found: tuple[Tensor, ...] = _Adapted.apply(x, dropped, a, weights.kind, len(bs), *bs, *weights.tensors)
+    if weights.bias is None:
+        return found
+    biases = weights.bias.split([len(b) for b in bs])
+    return tuple(one + bias for one, bias in zip(found, biases, strict=True))
 
 
 class _Adapted(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, dropped, a, b, kind, *tensors):  # type: ignore[no-untyped-def]
+    def forward(ctx, x, dropped, a, kind, layers, *more):  # type: ignore[no-untyped-def]
+        bs, tensors = more[:layers], more[layers:]
         read = x if dropped is None else dropped
         middle = read @ a.T
         total = KINDS[kind].forward(x, *tensors)
-        add_product_(total, middle, b.T)
-        ctx.kind, ctx.dropout = kind, dropped is not None
-        ctx.save_for_backward(read, middle, a, b, *tensors)
-        return total
+        add_product_(total, middle, torch.block_diag(*bs).T)
+        if kind.endswith("fp8"):
+            total = fp8.differentiable(total, middle)
+        ctx.kind, ctx.dropout, ctx.layers = kind, dropped is not None, layers
+        ctx.save_for_backward(read, middle, a, *more)
+        return total.split([len(b) for b in bs], -1)
 
     @staticmethod
-    def backward(ctx, dy):  # type: ignore[no-untyped-def]
-        read, middle, a, b, *tensors = ctx.saved_tensors
-        dmiddle = dy @ b
-        db, da = dy.T @ middle, dmiddle.T @ read
-        dx = KINDS[ctx.kind].gradient(dy, *tensors)
+    def backward(ctx, *dys):  # type: ignore[no-untyped-def]
+        read, middle, a, *more = ctx.saved_tensors
+        bs, tensors = more[: ctx.layers], more[ctx.layers :]
+        middles = middle.split([b.shape[1] for b in bs], -1)
+        dmiddle = torch.cat([dy @ b for dy, b in zip(dys, bs, strict=True)], -1)
+        dbs = [dy.T @ one for dy, one in zip(dys, middles, strict=True)]
+        dx = KINDS[ctx.kind].gradient(torch.cat(dys, -1), *tensors)
+        da, ddropped = dmiddle.T @ read, None
         if ctx.dropout:
-            return dx, dmiddle @ a, da, db, None, *(None for _ in tensors)
-        add_product_(dx, dmiddle, a)
-        return dx, None, da, db, None, *(None for _ in tensors)
+            ddropped = dmiddle @ a
+        else:
+            add_product_(dx, dmiddle, a)
+        return dx, ddropped, da, None, None, *dbs, *(None for _ in tensors)
 
 
 @torch.library.custom_op("steep::add_product_", mutates_args={"total"})
