@@ -138,6 +138,13 @@ def test_the_page_shows_quality_and_costs_and_loads_nothing(compared: Path) -> N
     assert not re.search(r"<script|<link rel=.stylesheet|(src|href)=.https?:", page)
 
 
+def test_the_page_leads_to_each_of_its_parts(compared: Path) -> None:
+    page = (compared / "methods.html").read_text("utf-8")
+    links = re.findall('href="#([^"]+)"', page[page.index("<nav") : page.index("</nav>")])
+    assert links == re.findall('<section id="([^"]+)"', page)
+    assert {"costs", "quality"} <= set(links)
+
+
 def test_another_number_of_tokens_is_told(compared: Path) -> None:
     assert "Not the same tokens were read: lora 1,200, full 1,000" in (compared / "methods.html").read_text("utf-8")
 
