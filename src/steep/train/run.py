@@ -151,7 +151,10 @@ def _run(
     setting: Setting,
 ) -> None:
     trainer.begin_at(before["tokens"])
-    with Live(setting.folder / "metrics.jsonl", before) as live, StopOnInterrupt() as interrupt:
+    with (
+        Live(setting.folder / "metrics.jsonl", before) as live,
+        StopOnInterrupt(_steps_on_answers(options)) as interrupt,
+    ):
         for callback in (callbacks[0], live, *callbacks[1:], interrupt):
             trainer.add_callback(callback)
         if resume and checkpoints.is_last(resume, options.early_stopping_patience):
@@ -160,6 +163,10 @@ def _run(
             trainer._load_from_checkpoint(str(kept))
         else:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+
+
+def _steps_on_answers(options: Train) -> int:
+    return options.rollouts.num_iterations if options.objective in ROLLOUTS else 1
 
 
 def _callbacks(
