@@ -38,5 +38,5 @@ def sides_of(summaries: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def unit_of(funnel: Sequence[Row], sides: Mapping[str, Mapping[str, Any]]) -> float:
     """Thousandths of the page's width per document, so that the longest bar fills it."""
-    examples = sum(side["examples"] for side in sides.values())
+    examples: int = sum(side["examples"] for side in sides.values())
     return 1000 / max(1, examples, *(row.before for row in funnel))

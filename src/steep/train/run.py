@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,8 @@ def train_model(
                 _run(trainer, resume, before, callbacks, options, setting)
         save(trainer, options, setting, begun)
     shutil.rmtree(cache, ignore_errors=True)
+    with suppress(OSError):  # not there, or another process's rows are in it still
+        cache.parent.rmdir()
     return by_main(lambda: _summarise(_result(trainer, options, folder), folder))
 
 
