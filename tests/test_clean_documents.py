@@ -106,6 +106,13 @@ def test_what_templates_read_from_meta_is_cleaned_of_markup_and_blanks() -> None
     assert meta_after(meta, "whitespace", "markup") == {**meta, "line": "What is this?", "lines": "One\n\ntwo"}
 
 
+def test_what_turns_of_a_conversation_say_is_cleaned_and_nothing_else_of_them() -> None:
+    turns = [{"role": "user", "content": "**What**  is this?", "by": "*me*"}, {"role": "assistant", "content": None}]
+    meta = {"messages": turns, "tags": ["*a*"], "turn": {"role": "user", "content": "*b*"}}
+    cleaned = [{**turns[0], "content": "What is this?"}, turns[1]]
+    assert meta_after(meta, "whitespace", "markup") == {**meta, "messages": cleaned}
+
+
 def test_a_changed_meta_counts_as_a_change_and_one_without_a_change_keeps_its_characters() -> None:
     cleaned = clean(
         [Document(text="some text", meta={"q": "jo@x.org"}), Document(text="more", meta={"q": "é"})], "redact"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import daft
@@ -13,9 +14,10 @@ ONE = "rain fell over the harbour while the kettle was singing and nobody at the
 OTHER = "a carpenter in the next yard planed oak boards until the light went and the gulls came down for crumbs"
 
 
-def learned(texts: list[str], scratch: Path) -> Learned:
+def learned(texts: list[str], scratch: Path, metas: list[str] | None = None) -> Learned:
     names = [f"d{row}" for row in range(len(texts))]
     columns = {"row": list(range(len(texts))), "id": names, "title": [name.upper() for name in names], "text": texts}
+    columns["meta"] = metas or ["{}"] * len(texts)
     return learn_duplicates(daft.from_pydict(columns), Deduplicate(threshold=0.7), scratch)
 
 
@@ -52,3 +54,25 @@ def test_without_copies_nothing_is_dropped_or_shown(tmp_path: Path) -> None:
     found = learned([ONE, OTHER], tmp_path)
     assert found.evidence == []
     assert dropped(found, [0, 1]) == [None, None]
+
+
+def pair(chosen: str, rejected: str = "no") -> str:
+    return json.dumps({"chosen": chosen, "rejected": rejected, "rated": chosen})
+
+
+def test_pairs_that_share_a_prompt_stay_and_equal_ones_are_copies(tmp_path: Path) -> None:
+    metas = [
+        pair("yes"),
+        pair("maybe"),
+        pair("yes", "never"),
+        pair(" YES"),
+        pair("yes").replace('"rated": "yes"', '"rated": 1'),
+    ]
+    found = learned([ONE] * 5, tmp_path, metas)
+    assert dropped(found, [0, 1, 2]) == [None, None, None]
+    assert dropped(found, [3, 4]) == [None, Drop("duplicate of d0", "duplicate")]
+
+
+def test_a_pair_repeats_no_text_that_is_its_prompt(tmp_path: Path) -> None:
+    found = learned([ONE, ONE, f"{ONE} today"], tmp_path, ["{}", pair("yes"), '{"said": "chosen"}'])
+    assert [drop.cause if drop else None for drop in dropped(found, [0, 1, 2])] == [None, None, "near duplicate"]

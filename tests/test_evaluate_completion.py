@@ -5,15 +5,14 @@ import pytest
 from steep.config import load_recipe
 from steep.errors import RecipeError, SteepError
 from steep.evaluate.completion import as_answers, tasks
-from steep.recipe.evaluate import Completion
 
 PROMPT = "What sings when the water is ready? "
 ANSWER = "The kettle sings."
 
 
-def made(tokenizer, *examples, window=256, **options):
+def made(tokenizer, *examples, window=256, max_new_tokens=128):
     rows = [{"document_id": str(number)} | example for number, example in enumerate(examples)]
-    return tasks(rows, tokenizer, Completion(**options), window)
+    return tasks(rows, tokenizer, max_new_tokens, window)
 
 
 def ids(tokenizer, text):

@@ -16,7 +16,7 @@ from steep.evaluate.heldout import HeldOut
 from steep.evaluate.preference import credit
 from steep.models import train_tokenizer
 from steep.recipe.evaluate import EvaluateStep
-from steep.tokens import Fit, encode_pairs
+from steep.tokens import Fit, fit_examples, pair_of
 
 STEPS = [EvaluateStep.model_validate("preference")]
 PAIRS = [
@@ -53,7 +53,7 @@ def log_likelihoods(model, tokenizer, ids, prompt):
 def by_hand(model, tokenizer, pairs, length, reduce):
     """The share of each pair, from one forward pass for each answer."""
     won = []
-    for pair in encode_pairs(pairs, tokenizer, Fit(length)):
+    for pair in map(pair_of, fit_examples(pairs, tokenizer, Fit(length))):
         one, two = (
             reduce(log_likelihoods(model, tokenizer, [*pair.prompt_ids, *ids], len(pair.prompt_ids)))
             for ids in (pair.chosen_ids, pair.rejected_ids)
@@ -80,7 +80,7 @@ def test_a_pair_is_cut_as_in_training(tiny_model, tokenizer):
 
 
 def test_the_side_on_which_training_cuts_is_cut(reward_model, tokenizer):
-    (left,) = encode_pairs(PAIRS[1:2], tokenizer, Fit(12, "truncate", "left"))
+    left = pair_of(*fit_examples(PAIRS[1:2], tokenizer, Fit(12, "truncate", "left")))
     scores = [score(reward_model, left, ids) for ids in (left.chosen_ids, left.rejected_ids)]
     found = measured(reward_model, tokenizer, PAIRS[1:2], max_length=12, truncation_side="left")
     right = measured(reward_model, tokenizer, PAIRS[1:2], max_length=12)
@@ -97,7 +97,7 @@ def test_a_reward_model_prefers_the_answer_with_the_higher_score(reward_model, t
     pairs = [*PAIRS, *({**pair, "chosen": pair["rejected"], "rejected": pair["chosen"]} for pair in PAIRS)]
     expected = [
         float(score(reward_model, pair, pair.chosen_ids) > score(reward_model, pair, pair.rejected_ids))
-        for pair in encode_pairs(pairs, tokenizer, Fit(None))
+        for pair in map(pair_of, fit_examples(pairs, tokenizer, Fit(None)))
     ]
     rows = measured(reward_model, tokenizer, pairs)
     assert rows[:, 0].tolist() == expected
@@ -131,7 +131,7 @@ def test_examples_before_the_prompt_are_read(tiny_model, tokenizer):
     shots = Shots(["x"], [tokenizer.bos_token_id, *tokenizer("Rain fell on the roof. ")["input_ids"]], False)
     rows = measured(tiny_model, tokenizer, name="preference", shots=shots)
     expected = []
-    for pair in encode_pairs(PAIRS, tokenizer, Fit(None)):
+    for pair in map(pair_of, fit_examples(PAIRS, tokenizer, Fit(None))):
         before = [*shots.input_ids, *pair.prompt_ids[1:]]
         one, two = (
             np.mean(log_likelihoods(tiny_model, tokenizer, [*before, *ids], len(before)))

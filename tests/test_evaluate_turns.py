@@ -9,7 +9,7 @@ from steep import scores as kept
 from steep.evaluate import Material, choose_shots, evaluate_model, examine
 from steep.evaluate.completion import tasks
 from steep.evaluate.heldout import answer_of, asked_in, hash_of, hold_out, last_turn
-from steep.recipe.evaluate import Completion, EvaluateStep, FewShot
+from steep.recipe.evaluate import EvaluateStep, FewShot
 
 TALK = [
     {"role": "user", "content": "What sings?"},
@@ -45,13 +45,13 @@ def test_a_conversation_of_one_turn_is_its_own_last_one(tokenizer):
 
 
 def test_the_prompt_of_a_completion_is_all_before_the_last_turn(tokenizer):
-    (task,) = tasks([ROW], tokenizer, Completion(), 256)
+    (task,) = tasks([ROW], tokenizer, 128, 256)
     assert tokenizer.decode(task.prompt_ids) == rendered(tokenizer, TALK[:3])
     assert task.reference.strip() == TALK[3]["content"]
 
 
 def test_the_chosen_answer_of_a_pair_is_the_reference(tokenizer):
-    (task,) = tasks([PAIR], tokenizer, Completion(), 256)
+    (task,) = tasks([PAIR], tokenizer, 128, 256)
     assert (task.prompt, task.reference) == (PAIR["prompt"], PAIR["chosen"])
 
 

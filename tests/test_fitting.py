@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 from steep.errors import UsageError
 from steep.fitting import Encoded, fit_sequence
-from steep.recipe import Prepare
+from steep.recipe import Prepare, Train
 from steep.records import IGNORE
-from steep.tokens import Fit, encode, encode_pairs, encode_prompts, encode_training, fit_examples, text_ids
+from steep.tokens import Fit, encode, encode_prompts, fit_examples, pair_of, text_ids
+from steep.train.rows import Encoder
 
 TEXT = {"text": "Rain fell on the roof all morning, and nobody minded."}
 ASKED = {"prompt": "The kettle sings when ", "completion": "the water is ready, all morning long."}
@@ -150,17 +152,42 @@ def test_pairs_cannot_be_split(objective):
 # ----------------------------------------------------------------------------------------------------- what trains
 
 
-def test_training_reads_all_pieces_in_order_and_nothing_of_what_was_left_out(tokenizer, whole, fitted):
-    rows = [TEXT, {"text": "Rain."}]
-    assert encode_training(rows, tokenizer, Fit(9, "split")) == [
-        *fitted(TEXT, 9, "split").sequences,
-        whole({"text": "Rain."}),
-    ]
-    assert encode_training(rows, tokenizer, Fit(9, "drop")) == [whole({"text": "Rain."})]
+@pytest.fixture
+def trained(tokenizer, tmp_path):
+    """The columns that training reads of rows."""
+
+    def columns(rows, fit, objective="sft"):
+        return Encoder(tokenizer, Train(objective=objective), fit).rows(pa.Table.from_pylist(rows), tmp_path).to_dict()
+
+    return columns
+
+
+def test_training_reads_all_pieces_in_order_and_nothing_of_what_was_left_out(trained, whole, fitted):
+    rows, short = [TEXT, {"text": "Rain."}], whole({"text": "Rain."})
+    pieces = [*fitted(TEXT, 9, "split").sequences, short]
+    assert trained(rows, Fit(9, "split")) == {
+        "input_ids": [one.input_ids for one in pieces],
+        "labels": [one.labels for one in pieces],
+    }
+    assert trained(rows, Fit(9, "drop")) == {"input_ids": [short.input_ids], "labels": [short.labels]}
+
+
+def test_dpo_reads_a_pair_in_three_and_a_reward_model_as_two_texts(trained, tokenizer):
+    fit = Fit(None)
+    pair = pair_of(*fit_examples([PAIR], tokenizer, fit))
+    assert trained([PAIR], fit, "dpo") == {
+        "prompt_ids": [pair.prompt_ids],
+        "chosen_ids": [pair.chosen_ids],
+        "rejected_ids": [pair.rejected_ids],
+    }
+    assert trained([PAIR], fit, "reward") == {
+        "chosen_ids": [pair.prompt_ids + pair.chosen_ids],
+        "rejected_ids": [pair.prompt_ids + pair.rejected_ids],
+    }
 
 
 def test_a_pair_is_one_prompt_and_two_answers_that_end_with_eos(tokenizer):
-    (pair,) = encode_pairs([PAIR], tokenizer, Fit(None))
+    pair = pair_of(*fit_examples([PAIR], tokenizer, Fit(None)))
     chosen, rejected = text_ids([PAIR["chosen"], PAIR["rejected"]], tokenizer)
     assert [pair.prompt_ids] == encode_prompts([PAIR["prompt"]], tokenizer)
     assert pair.chosen_ids == [*chosen, tokenizer.eos_token_id]
@@ -169,10 +196,10 @@ def test_a_pair_is_one_prompt_and_two_answers_that_end_with_eos(tokenizer):
 
 def test_the_answers_of_a_cut_pair_keep_the_same_prompt(tokenizer):
     length = max(len(one.input_ids) for one in fit_examples([PAIR], tokenizer, Fit(None))[0].sequences) - 2
-    (pair,) = encode_pairs([PAIR], tokenizer, Fit(length, "truncate", "left"))
+    pair = pair_of(*fit_examples([PAIR], tokenizer, Fit(length, "truncate", "left")))
     assert len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids)) == length
     assert pair.chosen_ids[-1] == pair.rejected_ids[-1] == tokenizer.eos_token_id
-    (pair,) = encode_pairs([PAIR], tokenizer, Fit(length))
+    pair = pair_of(*fit_examples([PAIR], tokenizer, Fit(length)))
     assert [pair.prompt_ids] == encode_prompts([PAIR["prompt"]], tokenizer)
 
 
@@ -182,11 +209,12 @@ def test_a_pair_whose_answers_differ_only_in_what_was_cut_is_left_out(fitted, wh
     assert fitted(pair, length).fault == f"chosen and rejected are the same up to max_length {length}"
 
 
-def test_a_pair_of_which_one_answer_is_too_long_is_dropped_as_a_whole(fitted, tokenizer, whole):
+def test_a_pair_of_which_one_answer_is_too_long_is_dropped_as_a_whole(fitted, whole):
     long = {**PAIR, "rejected": PAIR["rejected"] * 4}
     length = len(whole(PAIR).input_ids)
-    assert fitted(long, length, "drop").fault == f"longer than max_length {length}"
-    assert encode_pairs([long], tokenizer, Fit(length, "drop")) == []
+    found = fitted(long, length, "drop")
+    assert found.fault == f"longer than max_length {length}"
+    assert not found.sequences
 
 
 def test_where_a_completion_is_asked_for_the_chosen_answer_is_taken(whole):

@@ -600,3 +600,12 @@ def test_messages_without_a_word_are_no_text(tmp_path):
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     documents, failures = read(tmp_path)
     assert (len(documents), failures) == (1, ["a.jsonl:2: no column 'text'"])
+
+
+def test_two_pairs_of_one_prompt_are_two_documents_and_equal_ones_are_one(tmp_path: Path) -> None:
+    rows = [{"text": "Who sings?", "chosen": chosen, "rejected": "Rain."} for chosen in ("The kettle.", "A fox.")]
+    lines = [json.dumps(row) for row in (*rows, {**rows[0], "rated": 3})]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    found, _ = read(tmp_path, "pairs.jsonl")
+    assert [document.meta["chosen"] for document in found] == ["The kettle.", "A fox."]
+    assert len({document.id for document in found}) == 2

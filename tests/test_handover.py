@@ -10,7 +10,7 @@ import pytest
 from steep import handover
 from steep.errors import ModelError
 from steep.models import load_tokenizer, train_tokenizer
-from steep.tokens import Fit, encode_training
+from steep.tokens import Fit, fit_examples
 
 ASKED = [
     {"prompt": "The kettle", "completion": f" sings {number}.", "document_id": f"d{number}", "group": "g"}
@@ -42,8 +42,8 @@ def test_the_proof_holds_the_first_examples_with_their_ids_and_labels(written, t
     assert [one["example"] for one in proof] == [
         {"prompt": row["prompt"], "completion": row["completion"]} for row in ASKED[: handover.PROOFS]
     ]
-    for one, encoded in zip(proof, encode_training(ASKED[: handover.PROOFS], tokenizer, Fit(64)), strict=True):
-        (sequence,) = one["sequences"]
+    for one, fitted in zip(proof, fit_examples(ASKED[: handover.PROOFS], tokenizer, Fit(64)), strict=True):
+        (sequence,), (encoded,) = one["sequences"], fitted.sequences
         assert (sequence["input_ids"], sequence["labels"]) == (encoded.input_ids, encoded.labels)
 
 

@@ -37,7 +37,10 @@ def recipe_of(folder: Path, *overrides: str) -> Any:
         ("lora", ["train.learning_rate=5e-4"], 5e-4),
         ("qlora-4", ["train.learning_rate=5e-4"], 5e-4),
         ("full", ["train.learning_rate=5e-4"], 5e-5),
-        ("adalora", ["train.learning_rate=5e-4"], 2e-4),
+        ("adalora", ["train.learning_rate=5e-4"], 5e-4),
+        ("qlora-8", ["train.method=adalora", "train.learning_rate=5e-4"], 5e-4),
+        ("full", ["train.method=adalora", "train.learning_rate=5e-4"], 5e-5),
+        ("adalora", ["train.method=adaption-prompt", "train.learning_rate=5e-3"], 2e-4),
         ("adaption-prompt", [], 9e-3),
         ("lora", ["train.method=full", "train.learning_rate=1e-5"], 2e-4),
         ("full", ["train.method=adalora"], 2e-5),
@@ -133,6 +136,13 @@ def test_the_page_shows_quality_and_costs_and_loads_nothing(compared: Path) -> N
     assert "What each method costs" in page
     assert '<td class="n">4,096</td><td class="n">1 min 3 s</td>' in page
     assert not re.search(r"<script|<link rel=.stylesheet|(src|href)=.https?:", page)
+
+
+def test_the_page_leads_to_each_of_its_parts(compared: Path) -> None:
+    page = (compared / "methods.html").read_text("utf-8")
+    links = re.findall('href="#([^"]+)"', page[page.index("<nav") : page.index("</nav>")])
+    assert links == re.findall('<section id="([^"]+)"', page)
+    assert {"costs", "quality"} <= set(links)
 
 
 def test_another_number_of_tokens_is_told(compared: Path) -> None:

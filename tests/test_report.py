@@ -218,6 +218,22 @@ def test_ids_are_unique_and_every_reference_finds_one(html: str, page: Page) -> 
     assert {use[1:] for use in used if use.startswith("#")} | set(labels.split()) <= set(ids)
 
 
+def test_the_validation_examples_are_shown_beside_train_and_test(tmp_path: Path) -> None:
+    run = Run(tmp_path, until="prepare")
+    held = {"examples": 9, "tokens": 1301, "trained_tokens": 1299, "truncated": 0, "dropped_tokens": 0}
+    run.update("prepare/summary.json", validation={**held, "skipped": {"text is empty": 3}})
+    text = " ".join(Page(run.report()).text.split())
+    assert "held out for the test for validation" in text
+    assert "train, test, validation 152 + 17 + 9" in text
+    assert "Train Validation Test Examples 152 9 17 Tokens 21,877 1,301 2,388" in text
+    assert "Left out: text is empty 0 3 0" in text
+
+
+def test_without_validation_examples_nothing_is_said_of_them(page: Page) -> None:
+    assert "train and test 152 + 17" in " ".join(page.text.split())
+    assert "alidation" not in page.text.split("Data set")[0]
+
+
 def test_a_long_run_still_fits_in_a_megabyte(tmp_path: Path) -> None:
     run = Run(tmp_path, until="prepare")
     run.write("run.json", run.lock(list(run.stages)))

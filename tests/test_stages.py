@@ -61,6 +61,10 @@ def test_a_write_that_failed_without_saying_why_on_a_full_disk_is_explained(monk
     assert "no space left" in explain(RuntimeError(said), "train", tmp_path)
 
 
+def test_an_error_in_a_folder_that_is_gone_is_left_to_its_traceback(tmp_path):
+    assert explain(RuntimeError("shapes do not match"), "train", tmp_path / "gone") is None
+
+
 def test_any_other_error_is_left_to_its_traceback(monkeypatch, tmp_path):
     disk(monkeypatch, free=10**10)
     assert explain(RuntimeError("shapes do not match"), "train", tmp_path) is None

@@ -104,6 +104,25 @@ def test_a_redacted_value_that_a_model_says_is_counted_and_not_written_down(copi
     assert json.loads(written)["checks"]["personal_data"]["tuned"]["invented"] == {"email": 1, "phone": 1}
 
 
+def test_the_rewards_of_the_recipe_score_the_answers(copied_run, small_recipe, tmp_path, tiny_model):
+    (tmp_path / "sevens.py").write_text("def give(completions):\n    return [7 for _ in completions]\n")
+    run = Run(copied_run / "small")
+    learns = [
+        "prepare.template=alpaca",
+        "train.objective=grpo",
+        "train.batch_size=4",
+        "train.rollouts.rewards=[sevens:give]",
+    ]
+    recipe = read_recipe(
+        small_recipe, [*learns, f"model.base={small_recipe.parent / 'base'}", "evaluate=[reward]"]
+    ).stored
+    run.write(run.read() | {"recipe": recipe, "folder": str(tmp_path)})
+    run.partial("evaluate").mkdir()
+    bench = Bench(stage_of(run))
+    vars(bench)["held_out"] = [{"document_id": "h0", "prompt": "Say:", "completion": " fox"}]
+    assert bench.measure("tuned", tiny_model).measured["reward.reward"].rows.tolist() == [[7, 1]]
+
+
 def test_where_nothing_is_measured_the_table_of_measures_is_empty_and_whole(copied_run):
     from steep.evaluations import open_evaluation
 

@@ -68,7 +68,7 @@ def train(monkeypatch, tokenizer):
         max_position_embeddings=64,
     )
 
-    def trained(folder, *, method="full", at=None, more=None, **options):
+    def trained(folder, *, method="full", at=None, more=None, examples=EXAMPLES, **options):
         make = run.make_trainer
         wanted = {"batch_size": 2, "max_steps": 12, "save_steps": 3, "learning_rate": 1e-2, "dtype": "float32"}
         with monkeypatch.context() as patch:
@@ -81,7 +81,7 @@ def train(monkeypatch, tokenizer):
 
             patch.setattr(run, "make_trainer", with_callback)
             train_model(
-                EXAMPLES,
+                examples,
                 Train(**{**wanted, **METHODS[method], **options}),
                 model=new_model(shape, tokenizer, seed=0),
                 tokenizer=tokenizer,
@@ -240,6 +240,24 @@ def test_a_run_that_was_killed_at_its_end_saves_its_best_weights_and_not_its_las
     killed_between_saving_and_the_end(train, tmp_path, **VALIDATED, **ROUGH)
     measured = [row["eval_loss"] for row in metrics(tmp_path) if "eval_loss" in row]
     assert min(measured) != measured[-1]
+
+
+def test_ctrl_c_waits_for_the_last_step_on_the_same_answers(train, tmp_path, capfd):
+    (tmp_path / "letters.py").write_text(
+        "def count(completions):\n    return [float(len(one)) for one in completions]\n"
+    )
+    rollouts = {"rewards": ["letters:count"], "num_generations": 2, "max_completion_length": 4, "num_iterations": 2}
+    options = {
+        "examples": pa.table({"prompt": [f"Say {word}:" for word in WORDS], "completion": WORDS}),
+        "more": More(home=tmp_path),
+        **{"objective": "grpo", "batch_size": 4, "max_steps": 6, "save_steps": 6, "rollouts": rollouts},
+    }
+    expected = train(tmp_path / "straight", method="lora", **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "interrupted", method="lora", at=At(3, interrupt), **options)
+    assert checkpoints.last_complete(tmp_path / "interrupted").name == "checkpoint-4"
+    assert "saving a checkpoint at the end of the steps on these answers; Ctrl-C again" in capfd.readouterr().err
+    assert_same_course(train(tmp_path / "interrupted", method="lora", **options), expected)
 
 
 def test_patience_is_not_forgotten_by_an_interruption(train, tmp_path):

@@ -30,6 +30,13 @@ def explain(error: Exception, name: str, folder: Path) -> str | None:
         return f"out of memory: {LESS_MEMORY[name]}. The same command goes on from here"
     full = isinstance(error, OSError) and error.errno in DISK_FULL
     # torch and others say only that a write failed
-    if full or "No space left" in str(error) or shutil.disk_usage(folder).free < LITTLE_SPACE:
+    if full or "No space left" in str(error) or _is_full(folder):
         return f"no space left on the disk of {folder}: free some, and the same command goes on from here"
     return None
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < LITTLE_SPACE
+    except OSError:  # the folder is gone: somebody removed it meanwhile
+        return False

@@ -17,6 +17,7 @@ without a traceback.
 from __future__ import annotations
 
 import errno
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,3 +69,12 @@ class GateError(SteepError):
 
 class ModelError(SteepError):
     pass
+
+
+def traced(error: Exception, home: Path) -> str:
+    """The error of a user's function, and the last line of the user's folder that led to it."""
+    if isinstance(error, SyntaxError):
+        return f"{error.msg} ({error.filename}:{error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next((frame for frame in reversed(frames) if Path(frame.filename).is_relative_to(home)), frames[-1])
+    return f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno}: `{frame.line}`)"

@@ -28,6 +28,7 @@ METRICS = {
     "preference_sum": Metric(
         "Preference by sum", "the same by the likelihood of the whole answer, which favours short ones", told=False
     ),
+    "reward": Metric("Reward", "mean of what the recipe's rewards give the answers"),
     "bleu": Metric("BLEU", "word sequences shared with the reference, 0 to 100"),
     "chrf": Metric("chrF", "character sequences shared with it, 0 to 100"),
     "rouge1": Metric("ROUGE-1", "single words shared with it, 0 to 1"),
@@ -54,9 +55,15 @@ GENERAL = "general_"
 LM_EVAL = "lm_eval."
 """What the keys of lm-evaluation-harness's metrics begin with; its task and metric follow."""
 
+REWARD_BY = "by:"
+"""Begins the names of means of a single reward; what the recipe calls it follows."""
+
 
 def metric(name: str) -> Metric:
     """By its key in ``scores.json``, where the step that measured it may stand before a dot."""
     if name.startswith(LM_EVAL):
         return Metric(name.removeprefix(LM_EVAL), "as lm-evaluation-harness defines it", None, told=False)
-    return METRICS[name.rpartition(".")[2]]
+    last = name.rpartition(".")[2]
+    if last.startswith(REWARD_BY):
+        return Metric(f"Reward by {last.removeprefix(REWARD_BY)}", "mean of what it gives the answers", told=False)
+    return METRICS[last]

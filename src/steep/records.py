@@ -24,6 +24,15 @@ CANARIES = "canaries"
 CANARY_NUMBERS = range(100_000_000, 1_000_000_000)
 """What such a secret is drawn from: nine digits, the first not 0, so that none is taken for a telephone number."""
 
+ANSWERS = ("chosen", "rejected")
+"""Keys of a document's ``meta`` that make it another one, though its text, the prompt, is that of others."""
+
+
+def answers_in(meta: Mapping[str, Any]) -> str:
+    """The answers that are compared with each other, as JSON; empty where there are none."""
+    found = {name: meta[name] for name in ANSWERS if meta.get(name)}
+    return json.dumps(found, ensure_ascii=False, sort_keys=True, default=str) if found else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -46,8 +55,9 @@ class Document:
 
     @property
     def id(self) -> str:
-        """The first 16 hex digits of the SHA-256 of address, title and text."""
-        key = "\x1f".join((self.url or "", self.title or "", self.text))
+        """The first 16 hex digits of the SHA-256 of address, title and text, and of a pair's two answers."""
+        answers = answers_in(self.meta)
+        key = "\x1f".join((self.url or "", self.title or "", self.text, *([answers] if answers else [])))
         return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def row(self) -> dict[str, Any]:

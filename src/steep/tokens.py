@@ -27,10 +27,9 @@ __all__ = [
     "Fitted",
     "Pair",
     "encode",
-    "encode_pairs",
     "encode_prompts",
-    "encode_training",
     "fit_examples",
+    "pair_of",
     "text_ids",
 ]
 
@@ -62,24 +61,6 @@ def encode(examples: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int |
     return [_cut(whole, max_length) for whole in wholes]
 
 
-def encode_training(rows: Rows, tokenizer: PreTrainedTokenizerBase, fit: Fit) -> list[Encoded]:
-    """The sequences that are trained, in the order of their examples; those of a split one follow each other."""
-    return [sequence for fitted in fit_examples(rows, tokenizer, fit) for sequence in fitted.sequences]
-
-
-def encode_pairs(rows: Rows, tokenizer: PreTrainedTokenizerBase, fit: Fit) -> list[Pair]:
-    """The pairs that are trained, of rows with ``prompt``, ``chosen`` and ``rejected``."""
-    fitted = [one.sequences for one in fit_examples(rows, tokenizer, fit) if one.sequences]
-    return [
-        Pair(
-            chosen.input_ids[: chosen.prompt],
-            chosen.input_ids[chosen.prompt :],
-            rejected.input_ids[rejected.prompt :],
-        )
-        for chosen, rejected in fitted
-    ]
-
-
 def fit_examples(rows: Rows, tokenizer: PreTrainedTokenizerBase, fit: Fit) -> list[Fitted]:
     """What training reads of each row, and what is lost of it: the base of all counting."""
     wholes, bos = encode(rows, tokenizer, None), tokenizer.bos_token_id
@@ -87,6 +68,14 @@ def fit_examples(rows: Rows, tokenizer: PreTrainedTokenizerBase, fit: Fit) -> li
         return [fit_sequence(whole, fit, bos) for whole in wholes]
     others = encode([{"prompt": row["prompt"], "completion": row["rejected"]} for row in rows], tokenizer, None)
     return [fit_pair(chosen, rejected, fit, bos) for chosen, rejected in zip(wholes, others, strict=True)]
+
+
+def pair_of(fitted: Fitted) -> Pair:
+    """What is left of a row with ``prompt``, ``chosen`` and ``rejected``, where anything is."""
+    chosen, rejected = fitted.sequences
+    return Pair(
+        chosen.input_ids[: chosen.prompt], chosen.input_ids[chosen.prompt :], rejected.input_ids[rejected.prompt :]
+    )
 
 
 def _trained_text(example: Mapping[str, Any]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-import traceback
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -18,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from steep.clean.rows import Batch, Drop, RowStep
-from steep.errors import SteepError, UsageError
+from steep.errors import SteepError, UsageError, traced
 from steep.paths import function_file
 from steep.recipe.clean import Function
 
@@ -59,7 +58,7 @@ def _called(function: Called, call: str, home: Path, document: tuple[str, dict[s
     try:
         text = function(fields)
     except Exception as error:
-        raise SteepError(f"clean: function: {call} failed on document {number}: {_what(error, home)}") from error
+        raise SteepError(f"clean: function: {call} failed on document {number}: {traced(error, home)}") from error
     if text is None or isinstance(text, str):
         return text
     raise UsageError(
@@ -92,7 +91,7 @@ def _module(call: str, name: str, folder: Path) -> ModuleType:
             raise UsageError(
                 f"clean: function: there is no module {name!r}: write {place}, or install the package that holds it"
             ) from error
-        raise UsageError(f"clean: function: {call} cannot be imported: {_what(error, folder)}") from error
+        raise UsageError(f"clean: function: {call} cannot be imported: {traced(error, folder)}") from error
 
 
 def _beside(name: str, file: Path, folder: Path) -> ModuleType:
@@ -116,12 +115,3 @@ def _beside(name: str, file: Path, folder: Path) -> ModuleType:
 
 def _places(spec: ModuleSpec) -> list[str]:
     return list(spec.submodule_search_locations or [spec.origin or ""])
-
-
-def _what(error: Exception, home: Path) -> str:
-    """The error and the last line of the user's folder that led to it."""
-    if isinstance(error, SyntaxError):
-        return f"{error.msg} ({error.filename}:{error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    frame = next((frame for frame in reversed(frames) if Path(frame.filename).is_relative_to(home)), frames[-1])
-    return f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno}: `{frame.line}`)"

@@ -77,7 +77,8 @@ RowStep = Callable[[Batch], None]
 def rewriting(text: Callable[[str], str], title: Callable[[str], str]) -> RowStep:
     """A step that passes each text and title through a function; a title that is left empty becomes None.
 
-    Templates train on ``meta`` too, so its strings are rewritten: of one line as titles are, longer ones as texts.
+    Templates train on ``meta`` too, so its strings are rewritten: of one line as titles are, longer ones as texts. So
+    are the turns of a conversation.
     """
 
     def step(batch: Batch) -> None:
@@ -98,10 +99,20 @@ def judging(judge: Callable[[Sequence[str]], list[Drop | None]]) -> RowStep:
 
 
 def _with_strings(meta: str, text: Callable[[str], str], title: Callable[[str], str]) -> str:
-    """The JSON object with its top-level strings rewritten; the same characters where none of them changes."""
+    """The JSON object with its top-level strings and all that turns say rewritten; the same characters where nothing
+    changes."""
+
+    def rewritten(value: Any) -> Any:
+        if isinstance(value, str):
+            return text(value) if "\n" in value else title(value)
+        if isinstance(value, list):
+            return [{**one, "content": rewritten(one["content"])} if _is_turn(one) else one for one in value]
+        return value
+
     before = json.loads(meta)
-    after = {
-        key: (text(value) if "\n" in value else title(value)) if isinstance(value, str) else value
-        for key, value in before.items()
-    }
+    after = {key: rewritten(value) for key, value in before.items()}
     return meta if after == before else json.dumps(after, ensure_ascii=False, sort_keys=True)
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, dict) and "role" in value and isinstance(value.get("content"), str)

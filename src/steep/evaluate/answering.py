@@ -15,10 +15,10 @@ from steep.terminal import progress
 from steep.tokens import encode_prompts, text_ids
 
 if TYPE_CHECKING:
-    from steep.recipe.evaluate import Decoding
+    from steep.recipe.evaluate import Sampling
 
 
-def answer_tasks(subject: Subject, step: str, tasks: Sequence[Task], options: Decoding) -> list[Answer]:
+def answer_tasks(subject: Subject, step: str, tasks: Sequence[Task], options: Sampling) -> list[Answer]:
     """The answers in the order of the tasks; those that the ledger knows are not made again."""
     known = subject.ledger.known(step)
     todo = [number for number in range(len(tasks)) if number not in known]

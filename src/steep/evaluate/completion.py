@@ -20,34 +20,36 @@ from steep.tokens import Encoded, encode, text_ids
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from steep.recipe.evaluate import Completion
-
 
 def tasks(
-    examples: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, options: Completion, window: int
+    examples: Sequence[Mapping[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    most: int,
+    window: int,
+    step: str = "completion",
 ) -> list[Task]:
     """A task for each example whose prompt fits into ``window`` tokens together with its completion.
 
     Of the completion, and EOS, count as many tokens as an answer may have. Where the window is nearly full, an answer
-    may have fewer than ``max_new_tokens``, but never fewer than the reference. ``examples`` are rows as prepared.
+    may have fewer than ``most``, but never fewer than the reference. ``examples`` are rows as prepared.
     Raises SteepError where there is no prompt, or none that fits.
     """
     asked = [(place, example) for place, example in enumerate(examples) if "text" not in example]
     if not asked:
         raise SteepError(
-            "completion: the held-out examples have no prompt. Choose a prepare.template with prompt and completion, "
+            f"{step}: the held-out examples have no prompt. Choose a prepare.template with prompt and completion, "
             "such as alpaca, or measure `continuation` in its place"
         )
     encoded = encode([example for _, example in asked], tokenizer, max_length=None)
     found = []
     for (place, example), one in zip(asked, encoded, strict=True):
         ids, reference = _last_answer(one, tokenizer.eos_token_id)
-        if limit := _limit(len(ids), len(reference), options.max_new_tokens, window):
+        if limit := _limit(len(ids), len(reference), most, window):
             prompt = example.get("prompt", decode(tokenizer, ids))
             found.append(Task(place, ids, prompt, as_answer(tokenizer, reference), limit))
     if not found:
         raise SteepError(
-            f"completion: none of the {len(asked)} held-out prompts fits into {window} tokens together with its "
+            f"{step}: none of the {len(asked)} held-out prompts fits into {window} tokens together with its "
             "completion. Raise prepare.max_length as far as the model has positions, or shorten the prompts"
         )
     return found

@@ -120,7 +120,7 @@ def measure_continuation(subject: Subject, options: Continuation, results: Resul
     cut = tasks(subject.cut, subject.cut_by, options, subject.task_window)
     chosen = [task for task in cut if task.example in union]
     answers = answer_tasks(subject, "continuation", chosen, options)
-    _measure_answers(subject, "continuation", answers, overlap_rows(answers, options.metrics), results)
+    measure_answers(subject, "continuation", answers, overlap_rows(answers, options.metrics), results)
     at = {task.example: row for row, task in enumerate(chosen)}
     results.subsets["continuation"] = [[at[place] for place in one if place in at] for one in drawn]
     results.settings["continuation"] = options.model_dump(exclude={"metrics", "batch_size"}) | {
@@ -131,8 +131,8 @@ def measure_continuation(subject: Subject, options: Continuation, results: Resul
 
 def measure_completion(subject: Subject, options: Completion, results: Results) -> None:
     """How the model answers each prompt."""
-    asked = completion.tasks(subject.rows, subject.cut_by, options, subject.task_window)
-    results.longest_task = max(len(task.prompt_ids) + task.limit for task in asked)
+    asked = completion.tasks(subject.rows, subject.cut_by, options.max_new_tokens, subject.task_window)
+    results.longest_task = max(results.longest_task, *(len(task.prompt_ids) + task.limit for task in asked))
     answers = answer_tasks(subject, "completion", asked, options)
     texts, references = [one.text for one in answers], [[one.reference] for one in answers]
     rows = overlap_rows(answers, options.metrics)
@@ -142,7 +142,7 @@ def measure_completion(subject: Subject, options: Completion, results: Results) 
     for found, said in _optional(subject, options, texts, references):
         rows |= found
         details |= said
-    _measure_answers(subject, "completion", answers, rows, results)
+    measure_answers(subject, "completion", answers, rows, results)
     results.details["completion"] = details
     results.settings["completion"] = options.model_dump(exclude={"metrics", "batch_size"}) | {
         "texts": len(answers),
@@ -209,9 +209,10 @@ def overlap_rows(answers: Sequence[Answer], metrics: Sequence[str]) -> dict[str,
     return found
 
 
-def _measure_answers(
+def measure_answers(
     subject: Subject, step: str, answers: Sequence[Answer], found: dict[str, Rows], results: Results
 ) -> None:
+    """What a step measured of each answer, and how the answers are written."""
     texts, references = [one.text for one in answers], [[one.reference] for one in answers]
     found |= quality_rows(texts, references, [one.finished for one in answers])
     for name, rows in found.items():

@@ -20,8 +20,10 @@ from steep.evaluate.measuring import (
 )
 from steep.evaluate.preference import measure_preference
 from steep.evaluate.results import Results
+from steep.evaluate.reward import measure_reward
 from steep.evaluate.subject import Subject
 from steep.generation import decode, positions
+from steep.rewards import Rewards
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +37,7 @@ _MEASURES: dict[str, Callable[[Subject, Any, Results], None]] = {
     "completion": measure_completion,
     "forgetting": measure_forgetting,
     "preference": measure_preference,
+    "reward": measure_reward,
     "lm_eval": measure_tasks,
 }
 """The other steps look at the results of all models together."""
@@ -52,6 +55,7 @@ def evaluate_model(  # noqa: PLR0913
     canaries: Sequence[Mapping[str, str]] = (),
     cut_by: PreTrainedTokenizerBase | None = None,
     truncation_side: str = "right",
+    rewards: Rewards | None = None,
     folder: Path = Path(),
     ledger: Path | None = None,
 ) -> Results:
@@ -63,6 +67,7 @@ def evaluate_model(  # noqa: PLR0913
     ``canaries``: rows of ``canaries.json``. ``cut_by``: another model's tokenizer, which cuts texts into prompts and
     references to ``max_length`` in place of this one's; of the same vocabulary, it takes this one's place altogether.
     ``truncation_side``: where pairs of answers are cut that are longer, as `prepare.truncation_side`.
+    ``rewards``: what scores answers, for the step `reward`.
     ``folder``: where relative paths start. ``ledger``: a file that keeps what is done, so that the same call goes on.
     """
     if cut_by is not None and cut_by.get_vocab() == tokenizer.get_vocab():
@@ -81,6 +86,7 @@ def evaluate_model(  # noqa: PLR0913
         truncation_side=truncation_side,
         training=training,
         shots=shots,
+        rewards=rewards,
         folder=folder,
         ledger=Ledger(ledger),
     )

@@ -11,6 +11,7 @@ from steep.evaluate.few_shot import Shots
 from steep.evaluate.heldout import HeldOut
 from steep.evaluate.ledger import Ledger
 from steep.evaluate.results import Measured, Rows
+from steep.rewards import Rewards
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +39,7 @@ class Subject:
     """Where pairs that have more are cut."""
     training: pa.Table | None
     shots: Shots | None
+    rewards: Rewards | None
     folder: Path
     """Where relative paths of the recipe start."""
     ledger: Ledger

@@ -21,6 +21,8 @@ METHODS: Mapping[str, Mapping[str, str]] = {
 RATES = {"full": 2e-5, "lora": 2e-4, "adalora": 2e-4, "adaption-prompt": 9e-3}
 """By `train.method`: of Stanford Alpaca for full training; of QLoRA (Dettmers et al. 2023, arXiv 2305.14314, table 9)
 for the low-rank methods; of LLaMA-Adapter (Zhang et al. 2023, arXiv 2303.16199, section 4)."""
+LOW_RANK = ("lora", "adalora")
+"""Both add the product of two matrices to a weight, so that a good rate of one is a fair one of the other."""
 LOW_RANK_TIMES = 10
 """A good rate of LoRA is about so many times that of full training (Schulman et al. 2025, LoRA Without Regret)."""
 
@@ -68,13 +70,13 @@ def _rate(word: str, value: str) -> float:
 
 
 def learning_rate(recipe: Recipe, method: str, rates: Rates) -> float:
-    """The one asked for, the recipe's where it trains by this method, else that of RATES; of full training a tenth of
-    the recipe's where that is LoRA's."""
+    """The one asked for, the recipe's where it trains by this method or both are of low rank, else that of RATES; of
+    full training a tenth of the recipe's where that is of low rank."""
     trained_by, own = METHODS[method]["method"], recipe.train.method
     if method in rates:
         return rates[method]
-    if trained_by == own:
+    if trained_by == own or (trained_by in LOW_RANK and own in LOW_RANK):
         return recipe.train.learning_rate
-    if trained_by == "full" and own == "lora":
+    if trained_by == "full" and own in LOW_RANK:
         return recipe.train.learning_rate / LOW_RANK_TIMES
     return RATES[trained_by]

@@ -256,6 +256,9 @@ def _evaluation(recipe: Recipe) -> Iterator[Conflict]:
         if name == "preference" and objective not in PREFERENCES:
             message = "preference needs pairs of answers: `train.objective` dpo or reward"
             yield Conflict(place, OBJECTIVE, message)
+        if name == "reward" and objective not in ROLLOUTS and objective != "reward":
+            message = "reward needs what scores answers: `train.objective` rloo or grpo, with train.rollouts.rewards"
+            yield Conflict(place, OBJECTIVE, message)
         if name != "preference" and objective == "reward":
             yield Conflict(place, OBJECTIVE, f"a reward model writes nothing: take preference instead of {name}")
 

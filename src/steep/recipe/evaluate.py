@@ -30,11 +30,9 @@ class Perplexity(Section):
     """Step of the sliding window, as a share of the window; the rest is context that is not scored again."""
 
 
-class Decoding(Section):
+class Sampling(Section):
     """How a model writes, the same for all models."""
 
-    max_new_tokens: Count = 128
-    """Longest answer."""
     temperature: NotNegative = 0.0
     """0 is greedy decoding."""
     top_p: UpToOne = 1.0
@@ -43,6 +41,13 @@ class Decoding(Section):
     """Prompts that are answered at the same time; by default as many as a budget of memory holds."""
     seed: Whole = 42
     """Of the sampling, and of what is drawn."""
+
+
+class Decoding(Sampling):
+    """... and how much."""
+
+    max_new_tokens: Count = 128
+    """Longest answer."""
 
 
 class Continuation(Decoding):
@@ -156,6 +161,11 @@ class Preference(Section):
     """Share of the held-out pairs whose chosen answer the model prefers: by its likelihood, or as a reward model."""
 
 
+class MeanReward(Sampling):
+    """The model answers each held-out prompt with at most `train.rollouts.max_completion_length` tokens, and
+    `train.rollouts.rewards` score the answers."""
+
+
 class EvaluateStep(OneOf):
     """One measurement, for the base model and the tuned one."""
 
@@ -167,11 +177,17 @@ class EvaluateStep(OneOf):
     memorization: Memorization | None = None
     forgetting: Forgetting | None = None
     preference: Preference | None = None
+    reward: MeanReward | None = None
     lm_eval: LmEval | None = None
 
 
 STEPS = ("perplexity", "continuation", "few_shot", "contamination", "memorization", "forgetting")
-BY_OBJECTIVE = {"dpo": (*STEPS, "preference"), "reward": ("preference",)}
+BY_OBJECTIVE = {
+    "dpo": (*STEPS, "preference"),
+    "reward": ("preference",),
+    "rloo": (*STEPS, "reward"),
+    "grpo": (*STEPS, "reward"),
+}
 """What is measured unless the recipe says otherwise, and for objectives of their own."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from steep.report import charts
 from steep.report.evidence import found
 from steep.report.files import read_json
-from steep.report.funnel import funnel_of, unit_of
+from steep.report.funnel import funnel_of, sides_of, unit_of
 from steep.report.proof import proof
 from steep.report.wording import count, duration, environment, method_in_words, plain
 from steep.runs import STAGES
@@ -32,7 +32,7 @@ def build_report(run_folder: Path) -> Path:
     done = [stage for stage in STAGES if run["stages"].get(stage, {}).get("finished")]
     summaries = {stage: read_json(run_folder / stage / "summary.json") for stage in done if stage != "evaluate"}
     scores = read_scores(run_folder / "evaluate" / "scores.json") if "evaluate" in done else None
-    funnel = funnel_of(summaries)
+    funnel, sides = funnel_of(summaries), sides_of(summaries)
     page = (
         environment()
         .get_template("report.html.jinja")
@@ -42,7 +42,8 @@ def build_report(run_folder: Path) -> Path:
             made=_made(run, summaries.get("train")),
             so_far=list(_so_far(summaries)),
             funnel=funnel,
-            unit=unit_of(funnel, summaries.get("prepare")),
+            sides=sides,
+            unit=unit_of(funnel, sides),
             failures=_some(summaries["gather"]["failures"]) if "gather" in done else [],
             **{stage: summaries.get(stage) for stage in STAGES[:-1]},
             **_cleaned(summaries.get("clean", {})),

@@ -30,7 +30,13 @@ def funnel_of(summaries: Mapping[str, Any]) -> list[Row]:
     return [Row(step["step"], step["before"], step["after"], step["changed"], step["reasons"]) for step in steps]
 
 
-def unit_of(funnel: Sequence[Row], prepare: Mapping[str, Any] | None) -> float:
+def sides_of(summaries: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What prepare counted of each side; there may be none for validation."""
+    prepare = summaries.get("prepare", {})
+    return {name: prepare[name] for name in ("train", "validation", "test") if name in prepare}
+
+
+def unit_of(funnel: Sequence[Row], sides: Mapping[str, Mapping[str, Any]]) -> float:
     """Thousandths of the page's width per document, so that the longest bar fills it."""
-    examples = prepare["train"]["examples"] + prepare["test"]["examples"] if prepare else 0
+    examples: int = sum(side["examples"] for side in sides.values())
     return 1000 / max(1, examples, *(row.before for row in funnel))

@@ -20,7 +20,7 @@ from steep.scores import Model
 SEED = 42
 AT_RANDOM = 4
 EXTREMES = 3
-RANKED_BY = ("rougeL", "chrf", "f1", "bleu", "soft_rouge", "exact_match", "accuracy")
+RANKED_BY = ("reward", "rougeL", "chrf", "f1", "bleu", "soft_rouge", "exact_match", "accuracy")
 """The first that all models were measured with ranks the answers: graded ones first, which leave few ties."""
 DECIMALS = 3
 

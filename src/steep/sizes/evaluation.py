@@ -30,7 +30,7 @@ def evaluation_memory(shape: Shape, recipe: Recipe, *, cuda: bool, memory: float
     wide = (3 * shape.intermediate_size + 4 * shape.hidden_size) * size
     activations, logits = [0.0], [0.0]
     for name, options in (step.chosen for step in recipe.evaluate):
-        if name in ("continuation", "completion"):
+        if name in ("continuation", "completion", "reward"):
             budget = answer_budget(max(0.0, memory - weights - LIBRARIES) if cuda else None)
             rows = options.batch_size or max(1, budget // (token * max_length + row))
             activations.append(rows * max_length * token + min(rows * max_length, max(PREFILL, max_length)) * wide)

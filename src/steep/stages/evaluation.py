@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from steep.evaluate import Material, Results, Shots
     from steep.models import Loading
+    from steep.rewards import Rewards
 
 
 def evaluate(stage: Stage) -> None:
@@ -53,7 +54,8 @@ def evaluate_other(run: Run, recipe: RecipeFile, name: str) -> Path:
     work = final.with_name(f".{final.name}.partial")
     prepared = run.read()["stages"]["prepare"]["fingerprint"]
     steps = [step.model_dump(mode="json") for step in recipe.recipe.evaluate]
-    _begin(work, fingerprint(prepared, steps, place, _files(Path(place))))
+    longest = recipe.recipe.train.rollouts.max_completion_length  # of the answers that are rewarded
+    _begin(work, fingerprint(prepared, steps, longest, place, _files(Path(place))))
     bench = Bench(Stage(run, recipe.recipe, recipe.folder, work))
     results = dict(bench.untuned())
     other = load_model(place, dtype=own_dtype(), reward=_is_reward_model(place))
@@ -135,6 +137,14 @@ class Bench:
         rows: list[dict[str, Any]] = self._prepared("test").to_pylist()
         return rows
 
+    @cached_property
+    def rewards(self) -> Rewards | None:
+        """Where a step asks for them."""
+        from steep.rewards import load_rewards
+
+        asked = any(step.reward for step in self.stage.recipe.evaluate)
+        return load_rewards(self.stage.recipe.train.rollouts, self.stage.folder) if asked else None
+
     def _prepared(self, side: str) -> pa.Table:
         import pyarrow.parquet as pq
 
@@ -200,6 +210,7 @@ class Bench:
             canaries=self._canaries(),
             cut_by=self.tokenizer if tokenizer else None,
             truncation_side=self.stage.recipe.prepare.truncation_side,
+            rewards=self.rewards,
             folder=self.stage.folder,
             ledger=self.stage.work / f"{name}.jsonl",
         )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from steep.recipe import Train
 from steep.recipe.train import ROLLOUTS
+from steep.rewards import load_reward
 from steep.train.adapters import peft_config
 from steep.train.arguments import shared_arguments
 from steep.train.optimizers import MuonAdamW
 from steep.train.order import filled
 from steep.train.parallel import for_one_device
 from steep.train.preference import PreferenceTrainer, RewardModelTrainer, dpo_config, reference, reward_config
-from steep.train.rewards import load_reward
 from steep.train.rollouts import GrpoTrainer, RlooTrainer, grpo_config, rloo_config
 from steep.train.sharding import use_sharding
 from steep.train.supervised import LinearLossTrainer, sft_config

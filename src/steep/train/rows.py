@@ -85,14 +85,14 @@ class Encoder:
     def _pairs(self, rows: list[dict[str, Any]]) -> pa.Table:
         named = list(self._fitted(rows))
         check_pairs(named, self.tokenizer)
-        pairs = [one.sequences for _, one in named]
         if self.options.objective == "reward":  # which scores whole texts
-            chosen, rejected = ([pair[side].input_ids for pair in pairs] for side in (0, 1))
+            chosen, rejected = ([one.sequences[side].input_ids for _, one in named] for side in (0, 1))
             return _ids(chosen_ids=chosen, rejected_ids=rejected)
+        pairs = [tokens.pair_of(one) for _, one in named]
         return _ids(
-            prompt_ids=[one.input_ids[: one.prompt] for one, _ in pairs],
-            chosen_ids=[one.input_ids[one.prompt :] for one, _ in pairs],
-            rejected_ids=[one.input_ids[one.prompt :] for _, one in pairs],
+            prompt_ids=[pair.prompt_ids for pair in pairs],
+            chosen_ids=[pair.chosen_ids for pair in pairs],
+            rejected_ids=[pair.rejected_ids for pair in pairs],
         )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,8 @@ def train_model(
                 _run(trainer, resume, before, callbacks, options, setting)
         save(trainer, options, setting, begun)
     shutil.rmtree(cache, ignore_errors=True)
+    with suppress(OSError):  # not there, or another process's rows are in it still
+        cache.parent.rmdir()
     return by_main(lambda: _summarise(_result(trainer, options, folder), folder))
 
 
@@ -151,7 +154,10 @@ def _run(
     setting: Setting,
 ) -> None:
     trainer.begin_at(before["tokens"])
-    with Live(setting.folder / "metrics.jsonl", before) as live, StopOnInterrupt() as interrupt:
+    with (
+        Live(setting.folder / "metrics.jsonl", before) as live,
+        StopOnInterrupt(_steps_on_answers(options)) as interrupt,
+    ):
         for callback in (callbacks[0], live, *callbacks[1:], interrupt):
             trainer.add_callback(callback)
         if resume and checkpoints.is_last(resume, options.early_stopping_patience):
@@ -160,6 +166,10 @@ def _run(
             trainer._load_from_checkpoint(str(kept))
         else:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+
+
+def _steps_on_answers(options: Train) -> int:
+    return options.rollouts.num_iterations if options.objective in ROLLOUTS else 1
 
 
 def _callbacks(

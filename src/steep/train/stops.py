@@ -32,8 +32,12 @@ FALLING = ("sft", "pretrain", "reward")
 class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
     """Ctrl-C loses nothing: the step is finished and a checkpoint saved before KeyboardInterrupt is raised.
 
-    A second one finds the handler that was there before, and so ends at once.
+    A second one finds the handler that was there before, and so ends at once. ``every``: of so many steps, the last is
+    finished; the others share its answers, which no checkpoint holds.
     """
+
+    def __init__(self, every: int = 1) -> None:
+        self.every = every
 
     def __enter__(self) -> Self:
         self.asked = False
@@ -46,11 +50,12 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
         signal.signal(signal.SIGINT, self.before)
         self.asked = True
         if is_main():
-            console(error=True).print("saving a checkpoint at the end of this step; Ctrl-C again ends at once")
+            when = "this step" if self.every == 1 else "the steps on these answers"
+            console(error=True).print(f"saving a checkpoint at the end of {when}; Ctrl-C again ends at once")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.asked = anywhere(self.asked)
-        if self.asked:
+        if self.asked and state.global_step % self.every == 0:
             control.should_save = control.should_training_stop = True
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from steep.errors import ModelError, UsageError
+from steep.errors import ModelError, SteepError, UsageError, traced
 from steep.paths import function_file
-from steep.recipe import Model
+from steep.recipe import Model, Rollouts
 from steep.runs import Run
 from steep.tokens import encode
 
@@ -22,6 +24,33 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Reward = Callable[..., list[float | None]]
+"""Takes lists of `prompts`, `completions` and columns of their examples; gives a number to each completion, or None."""
+REFERENCE = "reference"
+"""What a reward finds an example's own completion under: TRL's `completions` are those that the model wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """What scores answers, each with the name that the recipe gives it and its weight in the sum."""
+
+    names: Sequence[str]
+    functions: Sequence[Reward]
+    weights: Sequence[float]
+    max_completion_length: int
+    """Tokens of an answer, at most."""
+
+
+def load_rewards(options: Rollouts, folder: Path) -> Rewards:
+    """Those of a recipe in ``folder``. Raises UsageError where one cannot be loaded."""
+    functions = [load_reward(name, folder) for name in options.rewards]
+    weights = options.reward_weights or [1.0] * len(functions)
+    return Rewards(options.rewards, functions, weights, options.max_completion_length)
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """What rewards are given of examples beside prompts and completions."""
+    names = [name for name in rows[0] if name != "prompt"]
+    return {REFERENCE if name == "completion" else name: [row[name] for row in rows] for name in names}
 
 
 def load_reward(name: str, folder: Path) -> Reward:
@@ -30,7 +59,7 @@ def load_reward(name: str, folder: Path) -> Reward:
     Raises UsageError where it is none of these.
     """
     if ":" in name:
-        return _checked(_function(name, folder), name)
+        return _checked(_function(name, folder), name, folder)
     return RewardModel.load(name, folder)
 
 
@@ -42,27 +71,34 @@ def _function(name: str, folder: Path) -> Callable[..., Any]:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"train.rollouts.rewards: cannot load {name}: {error}") from error
+    except Exception as error:
+        raise UsageError(f"train.rollouts.rewards: cannot load {name}: {traced(error, folder)}") from error
     if not callable(found):
         raise UsageError(f"train.rollouts.rewards: {name} is a {type(found).__name__}, not a function")
     function: Callable[..., Any] = found
     return function
 
 
-def _checked(function: Callable[..., Any], name: str) -> Reward:
+def _checked(function: Callable[..., Any], name: str, folder: Path) -> Reward:
     """With its mistakes explained: they come late, in the middle of a run."""
-
+    named = f"train.rollouts.rewards: {name}"
     accepted = inspect.signature(function).parameters
     anything = any(one.kind is one.VAR_KEYWORD for one in accepted.values())
 
     def reward(prompts: list[str], completions: list[str], **columns: Any) -> list[float | None]:
-        columns = columns if anything else {name: columns[name] for name in columns.keys() & accepted.keys()}
-        scores = function(prompts=prompts, completions=completions, **columns)
+        given = {"prompts": prompts, "completions": completions, **columns}
+        try:
+            scores = function(**(given if anything else {key: given[key] for key in given.keys() & accepted.keys()}))
+        except Exception as error:
+            raise SteepError(f"{named} failed: {traced(error, folder.resolve())}") from error
         if not isinstance(scores, list) or len(scores) != len(completions):
             got = f"{len(scores)}" if isinstance(scores, list) else type(scores).__name__
-            raise UsageError(f"{name} must return a list of {len(completions)} numbers, one for each answer; got {got}")
+            raise UsageError(
+                f"{named} must return a list of {len(completions)} numbers, one for each answer; got {got}"
+            )
         for score in scores:
-            if score is not None and not isinstance(score, int | float):
-                raise UsageError(f"{name} must return numbers; got {score!r}")
+            if score is not None and not (isinstance(score, int | float) and math.isfinite(score)):
+                raise UsageError(f"{named} must return a number for each answer, or None for no reward; got {score!r}")
         return scores
 
     reward.__name__ = name.rpartition(":")[2]
