@@ -231,7 +231,11 @@ def steep(work: Work, setting: Setting, folder: Path, watch: Watch) -> None:
 
 
 def steep_options(work: Work, setting: Setting) -> dict[str, Any]:
-    checkpointing = {} if work.shape == "quick" else {"gradient_checkpointing": {FULL: True, NONE: False}.get(setting.checkpointing, setting.checkpointing)}
+    checkpointing = (
+        {}
+        if work.shape == "quick"
+        else {"gradient_checkpointing": {FULL: True, NONE: False}.get(setting.checkpointing, setting.checkpointing)}
+    )
     return {
         "method": work.method,
         "objective": "pretrain",

@@ -200,8 +200,8 @@ class Train(Section):
     """Of weights and arithmetic. `auto` is bfloat16 on a GPU and on a CPU that has instructions for it, and float32 on
     others, where bfloat16 takes a hundred times as long."""
     compile: bool | Literal["auto"] = "auto"
-    """Compile the repeated layers (`torch.compile`). `auto` does so on a GPU, for packed rows, where the training is long
-    enough to earn back the time that compiling takes."""
+    """Compile the repeated layers (`torch.compile`). `auto` does so on a GPU, for packed rows, where the training
+    is long enough to earn back the time that compiling takes."""
     fp8: bool = False
     """With `model.quantization: nf4`, multiply in fp8 on Hopper and newer: faster, but inputs and gradients are rounded
     to three bits."""

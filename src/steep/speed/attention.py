@@ -2,12 +2,13 @@
 
 A packed row holds several documents; the collator's ``cu_seq_lens_q`` says where each begins. On CUDA one call serves
 the whole row: cuDNN's where all documents are of one length, which it knows as a batch, and else the variable-length
-flash attention (Dao 2023, arXiv 2307.08691) that comes with PyTorch. On the CPU each document is attended to by itself: a
-block-diagonal mask over the row costs 4.5 times as much, because it computes what it then hides.
+flash attention (Dao 2023, arXiv 2307.08691) that comes with PyTorch. On the CPU each document is attended to by
+itself: a block-diagonal mask over the row costs 4.5 times as much, because it computes what it then hides.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -114,51 +115,36 @@ def _(
 
 @torch.library.custom_op("steep::causal_attention_backward", mutates_args=())
 def _backward(
-    grad: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    output: Tensor,
-    summed: Tensor,
-    starts: Tensor,
-    longest: Tensor,
-    scale: float,
+    grad: Tensor, saved: Sequence[Tensor], starts: Tensor, longest: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """``saved``: query, key, value, output, and the log of the scores' sum."""
+    query, key, value, output, summed = saved
     most, (tokens, heads, _) = int(longest), query.shape
     unused = torch.zeros((), dtype=torch.int64, device=query.device)  # random numbers of a dropout that there is not
     if _as_batch(query, starts, most):
         parts = (_batch(part, most) for part in (grad.contiguous(), query, key, value, output))
-        summed = summed.view(tokens // most, heads, most, 1)
         found = torch.ops.aten._scaled_dot_product_cudnn_attention_backward(
-            *parts, summed, unused, unused, None, None, None, most, most, 0.0, True, scale=scale
+            *parts,
+            summed.view(tokens // most, heads, most, 1),
+            *(unused, unused, None, None, None, most, most, 0.0, True),
+            scale=scale,
         )
-        return tuple(  # type: ignore[return-value]
-            one.transpose(1, 2).reshape(like.shape).contiguous()
-            for one, like in zip(found, (query, key, value), strict=True)
-        )
+        dq, dk, dv = (one.transpose(1, 2).flatten(0, 1).contiguous() for one in found)
+        return dq, dk, dv
     state = torch.zeros(2, dtype=torch.uint64, device=query.device)
-    found = torch.ops.aten._flash_attention_backward(
-        grad.contiguous(),
-        query,
-        key,
-        value,
-        output,
-        summed.view(heads, tokens),
-        starts,
-        starts,
-        most,
-        most,
-        0.0,
-        True,
-        state,
-        unused,
+    dq, dk, dv = torch.ops.aten._flash_attention_backward(
+        *(grad.contiguous(), query, key, value, output, summed.view(heads, tokens)),
+        *(starts, starts, most, most, 0.0, True, state, unused),
         scale=scale,
     )
-    return found[0], found[1], found[2]
+    return dq, dk, dv
 
 
 @_backward.register_fake
-def _(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    grad: Tensor, saved: Sequence[Tensor], starts: Tensor, longest: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    query, key, value = saved[:3]
     return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
 
 
@@ -168,7 +154,8 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _differentiate(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-    return (*_backward(grad, *ctx.saved_tensors, ctx.scale), None, None, None)
+    *saved, starts, longest = ctx.saved_tensors
+    return (*_backward(grad, saved, starts, longest, ctx.scale), None, None, None)
 
 
 causal_attention.register_autograd(_differentiate, setup_context=_keep)
@@ -182,4 +169,4 @@ def _as_batch(query: Tensor, starts: Tensor, longest: int) -> bool:
 
 def _batch(part: Tensor, length: int) -> Tensor:
     """(tokens, heads, size) as (documents, heads, length, size)."""
-    return part.unflatten(0, (-1, length)).transpose(1, 2)
+    return part.view(-1, length, *part.shape[1:]).transpose(1, 2)

@@ -11,7 +11,7 @@ from steep.records import IGNORE
 
 
 def filled(batch: dict[str, Any], tokens: int) -> dict[str, Any]:
-    """The flattened row of TRL's collator, (1, at most ``tokens``), with a last document of which nothing is trained."""
+    """The flattened row of TRL's collator, (1, at most ``tokens``), and a last document of which nothing is trained."""
     ids, starts = batch["input_ids"], batch["cu_seq_lens_q"]
     missing = tokens - ids.shape[1]
     longest = max(int(batch["max_length_q"]), missing)

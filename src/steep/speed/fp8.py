@@ -1,8 +1,8 @@
 """Frozen weights in fp8 (e4m3, Micikevicius et al. 2022, arXiv 2209.05433), multiplied in fp8.
 
 A weight has one scale per output; inputs and gradients are rounded as they come, with one scale per token. The weights
-are held twice, once turned, since the GPU multiplies e4m3 in one layout only; both are the same numbers, so the gradient
-is that of the forward pass. The twin multiplies the rounded numbers in float32.
+are held twice, once turned, since the GPU multiplies e4m3 in one layout only; both are the same numbers, so the
+gradient is that of the forward pass. The twin multiplies the rounded numbers in float32.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ class Fp8Linear(torch.nn.Linear):
     """A frozen linear layer. ``weight`` is (outputs, inputs) in e4m3, ``scale`` (outputs, 1) in float32, ``turned``
     (inputs, outputs)."""
 
+    scale: Tensor
+    turned: Tensor
+
     def __init__(self, layer: torch.nn.Linear) -> None:
         super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
         rounded, scale = by_rows(layer.weight.data)
@@ -32,7 +35,7 @@ class Fp8Linear(torch.nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         total: Tensor = _Product.apply(x.flatten(0, -2), self.weight, self.scale, self.turned)  # type: ignore[no-untyped-call]
-        total = total.unflatten(0, x.shape[:-1])
+        total = total.view(*x.shape[:-1], -1)
         return total if self.bias is None else total + self.bias
 
 
@@ -48,8 +51,8 @@ class _Product(torch.autograd.Function):
 
 
 def differentiable(total: Tensor, source: Tensor) -> Tensor:
-    """``total``, in a form that the compiler of PyTorch 2.11 does not take for one without a gradient: it goes by what a
-    product in fp8 says of itself, and would leave out the backward pass without a word."""
+    """``total``, in a form that the compiler of PyTorch 2.11 does not take for one without a gradient: it goes by what
+    a product in fp8 says of itself, and would leave out the backward pass without a word."""
     return total + 0 * source[:1, :1] if torch.compiler.is_compiling() else total
 
 
@@ -79,22 +82,22 @@ def scaled_product(x: Tensor, x_scale: Tensor, weight: Tensor, weight_scale: Ten
     ).to(dtype)
 
 
-def join(layers: Sequence[torch.nn.Linear]) -> tuple[Tensor, Tensor, Tensor]:
+def join(layers: Sequence[Fp8Linear]) -> tuple[Tensor, Tensor, Tensor]:
     """Weight, scale and turned weight of layers as one; the layers' own become parts of them."""
-    if len(layers) == 1:
-        return layers[0].weight, layers[0].scale, layers[0].turned
-    weight, scale, turned = (
-        torch.cat(
-            [getattr(layer, name).view(torch.uint8) if name != "scale" else layer.scale for layer in layers], axis
-        )
-        for name, axis in (("weight", 0), ("scale", 0), ("turned", 1))
-    )
-    sizes = [layer.out_features for layer in layers]
-    weight, turned = weight.view(E4M3), turned.view(E4M3)
-    parts = zip(layers, weight.split(sizes), scale.split(sizes), turned.split(sizes, 1), strict=True)
-    for layer, layer.weight.data, layer.scale, layer.turned in parts:
-        pass
+    weight = _cat([layer.weight for layer in layers], 0)
+    scale = torch.cat([layer.scale for layer in layers])
+    turned = _cat([layer.turned for layer in layers], 1)
+    begin = 0
+    for layer in layers:
+        part = slice(begin, begin + layer.out_features)
+        layer.weight.data, layer.scale, layer.turned = weight[part], scale[part], turned[:, part]
+        begin = part.stop
     return weight, scale, turned
+
+
+def _cat(parts: Sequence[Tensor], axis: int) -> Tensor:
+    """PyTorch joins no e4m3, but bytes."""
+    return torch.cat([part.view(torch.uint8) for part in parts], axis).view(E4M3)
 
 
 def hold_in_fp8(model: torch.nn.Module, whole: Sequence[str]) -> None:
@@ -104,8 +107,8 @@ def hold_in_fp8(model: torch.nn.Module, whole: Sequence[str]) -> None:
     """
     if torch.cuda.is_available() and torch.cuda.get_device_capability() < (9, 0):
         raise ModelError(
-            f"model.quantization: fp8 needs a GPU of the Hopper generation or newer, and {torch.cuda.get_device_name()} "
-            "is older: take nf4, or none"
+            "model.quantization: fp8 needs a GPU of the Hopper generation or newer, and "
+            f"{torch.cuda.get_device_name()} is older: take nf4, or none"
         )
     for name, layer in list(model.named_modules()):
         if not isinstance(layer, torch.nn.Linear) or name.endswith(tuple(whole)):
@@ -116,7 +119,7 @@ def hold_in_fp8(model: torch.nn.Module, whole: Sequence[str]) -> None:
                 f"model.quantization: fp8 multiplies in steps of 16, and {name} is {size}: take nf4, or none"
             )
         _replace(model, name, Fp8Linear(layer))
-    model.is_loaded_in_fp8 = True
+    vars(model)["is_loaded_in_fp8"] = True
 
 
 def make_whole(model: torch.nn.Module) -> None:

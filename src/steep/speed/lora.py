@@ -1,8 +1,8 @@
 """LoRA (Hu et al. 2021, arXiv 2106.09685) without waste.
 
-Layers that read the same tensor (q, k, v; gate, up) become one product each of the frozen weights, of A and of B, and the
-low-rank part is added to the frozen one in its place. The twin is PEFT's own forward; parameters and their names stay
-PEFT's.
+Layers that read the same tensor (q, k, v; gate, up) become one product each of the frozen weights, of A and of B, and
+the low-rank part is added to the frozen one in its place. The twin is PEFT's own forward; parameters and their names
+stay PEFT's.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class SharedInput:
         dropout = first.lora_dropout["default"]
         dropped = None if isinstance(dropout, torch.nn.Identity) or not first.training else dropout(flat)
         found = adapted(flat, dropped, a.to(x.dtype), bs, self.weights)
-        return tuple(one.unflatten(0, x.shape[:-1]) for one in found)
+        return tuple(one.view(*x.shape[:-1], -1) for one in found)
 
 
 def share_inputs(model: PreTrainedModel, *, in_fp8: bool = False) -> list[SharedInput]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LOGITS = {"cpu": 2**24, "cuda": 2**27}
-"""Largest number of logits at a time: 64 MiB of float32 in a CPU's reach, a quarter of a GiB of bfloat16 to keep a GPU busy."""
+"""Largest number of logits at a time: 64 MiB of float32 in a CPU's reach, 256 MiB of bfloat16 to keep a GPU busy."""
 
 
 def use_linear_loss(model: PreTrainedModel, *, compiled: bool = False) -> None:

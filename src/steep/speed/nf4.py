@@ -1,8 +1,8 @@
 """Frozen weights as bitsandbytes keeps them in nf4 (Dettmers et al. 2023, arXiv 2305.14314), made whole for a moment.
 
-On a GPU one kernel reads a layer's four bits and both levels of its constants and writes bfloat16, or e4m3 in the layout
-that the product needs. Nothing is kept for the backward pass, which makes the weight anew: the memory of one weight
-serves them all. The twin is bitsandbytes' own dequantisation.
+On a GPU one kernel reads a layer's four bits and both levels of its constants and writes bfloat16, or e4m3 in the
+layout that the product needs. Nothing is kept for the backward pass, which makes the weight anew: the memory of one
+weight serves them all. The twin is bitsandbytes' own dequantisation.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ def holds(layer: Any) -> bool:
 
 
 def tensors_of(layers: Sequence[Any]) -> tuple[Tensor, ...]:
-    """First the scale that e4m3 needs for each output, (outputs, 1): since -1 and 1 are in nf4's code, the largest weight
-    of a block is its constant."""
-    found, scales = [], []
+    """First the scale that e4m3 needs for each output, (outputs, 1): since -1 and 1 are in nf4's code, the largest
+    weight of a block is its constant."""
+    found: list[Tensor] = []
+    scales = []
     for layer in layers:
         state = layer.weight.quant_state
         none = torch.empty(0, device=layer.weight.device)
@@ -54,21 +55,27 @@ def _constants(absmax: Tensor, absmax2: Tensor, code2: Tensor, offset: Tensor) -
 
 
 def forward(x: Tensor, scale: Tensor, *parts: Tensor) -> Tensor:
-    return x @ whole(parts, scale, x.shape[1], _form(x), 0).T
+    """As in `steep.speed.products`; so are those that follow."""
+    return x @ _whole(parts, scale, x.shape[1], _form(x), 0).T
 
 
 def gradient(dy: Tensor, scale: Tensor, *parts: Tensor) -> Tensor:
-    return dy @ whole(parts, scale, _inputs(dy, parts), _form(dy), 1)
+    return dy @ _whole(parts, scale, _inputs(dy, parts), _form(dy), 1)
 
 
 def forward_in_fp8(x: Tensor, scale: Tensor, *parts: Tensor) -> Tensor:
-    return fp8.scaled_product(*fp8.by_rows(x), whole(parts, scale, x.shape[1], "e4m3", 0), scale, x.dtype)
+    return fp8.scaled_product(*fp8.by_rows(x), _whole(parts, scale, x.shape[1], "e4m3", 0), scale, x.dtype)
 
 
 def gradient_in_fp8(dy: Tensor, scale: Tensor, *parts: Tensor) -> Tensor:
-    turned = whole(parts, scale, _inputs(dy, parts), "turned", 1)
+    turned = _whole(parts, scale, _inputs(dy, parts), "turned", 1)
     ones = torch.ones(turned.shape[0], 1, device=dy.device)
     return fp8.scaled_product(*fp8.by_rows(dy * scale.T.to(dy.dtype)), turned, ones, dy.dtype)
+
+
+def _whole(parts: Sequence[Tensor], scale: Tensor, inputs: int, form: str, use: int) -> Tensor:
+    made: Tensor = whole(list(parts), scale, inputs, form, use)
+    return made
 
 
 def _form(x: Tensor) -> str:
@@ -86,7 +93,7 @@ def whole(parts: Sequence[Tensor], scale: Tensor, inputs: int, form: str, use: i
     ``use`` tells the forward pass (0) from the backward pass (1): of two equal calls the compiler would make one, and
     keep its result.
     """
-    out = whole_fake(parts, scale, inputs, form, use)
+    out: Tensor = whole_fake(parts, scale, inputs, form, use)
     make, begin = (_by_kernel if out.is_cuda else _by_lookup), 0
     for place in range(0, len(parts), PARTS):
         layer = parts[place : place + PARTS]

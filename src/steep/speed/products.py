@@ -42,28 +42,30 @@ class Frozen(NamedTuple):
 
 def frozen(layers: Sequence[Linear], *, in_fp8: bool = False) -> Frozen:
     """Of layers that read the same input. Dense weights become parts of one tensor and take no more room for it."""
-    biases = [layer.bias for layer in layers if layer.bias is not None]
-    bias = torch.cat(biases) if biases else None
+    biases = tuple(layer.bias for layer in layers if layer.bias is not None)
+    bias = torch.cat(biases).detach() if biases else None
     first = layers[0]
     if isinstance(first, fp8.Fp8Linear):
-        return Frozen("fp8", fp8.join(layers), bias)
+        return Frozen("fp8", fp8.join([layer for layer in layers if isinstance(layer, fp8.Fp8Linear)]), bias)
     if nf4.holds(first):
         return Frozen("nf4-fp8" if in_fp8 else "nf4", nf4.tensors_of(layers), bias)
-    weight = torch.cat([layer.weight for layer in layers]) if len(layers) > 1 else first.weight
-    for layer, part in zip(layers, weight.split([layer.out_features for layer in layers]), strict=True):
+    weight: Tensor = first.weight
+    if len(layers) > 1:
+        weight = torch.cat(tuple(layer.weight for layer in layers)).detach()
+    parts = torch.split(weight, [layer.out_features for layer in layers])
+    for layer, part in zip(layers, parts, strict=True):
         layer.weight.data = part
     return Frozen("dense", (weight,), bias)
 
 
-def adapted(
-    x: Tensor, dropped: Tensor | None, a: Tensor, bs: Sequence[Tensor], weights: Frozen
-) -> tuple[Tensor, ...]:
-    """Of each layer ``x @ weight.T + (dropped or x) @ a.T @ b.T``: x is (tokens, inputs), a (ranks of all, inputs), each
-    of ``bs`` (outputs, rank)."""
-    found: tuple[Tensor, ...] = _Adapted.apply(x, dropped, a, weights.kind, len(bs), *bs, *weights.tensors)
+def adapted(x: Tensor, dropped: Tensor | None, a: Tensor, bs: Sequence[Tensor], weights: Frozen) -> tuple[Tensor, ...]:
+    """Of each layer ``x @ weight.T + (dropped or x) @ a.T @ b.T``: x is (tokens, inputs), a (ranks of all, inputs),
+    each of ``bs`` (outputs, rank)."""
+    more = (*bs, *weights.tensors)
+    found: tuple[Tensor, ...] = _Adapted.apply(x, dropped, a, weights.kind, len(bs), *more)  # type: ignore[no-untyped-call]
     if weights.bias is None:
         return found
-    biases = weights.bias.split([len(b) for b in bs])
+    biases = torch.split(weights.bias, [len(b) for b in bs])
     return tuple(one + bias for one, bias in zip(found, biases, strict=True))
 
 
@@ -74,18 +76,18 @@ class _Adapted(torch.autograd.Function):
         read = x if dropped is None else dropped
         middle = read @ a.T
         total = KINDS[kind].forward(x, *tensors)
-        add_product_(total, middle, torch.block_diag(*bs).T)
+        add_product_(total, middle, torch.block_diag(*bs).T)  # type: ignore[no-untyped-call]
         if kind.endswith("fp8"):
             total = fp8.differentiable(total, middle)
         ctx.kind, ctx.dropout, ctx.layers = kind, dropped is not None, layers
         ctx.save_for_backward(read, middle, a, *more)
-        return total.split([len(b) for b in bs], -1)
+        return torch.split(total, [len(b) for b in bs], -1)
 
     @staticmethod
     def backward(ctx, *dys):  # type: ignore[no-untyped-def]
         read, middle, a, *more = ctx.saved_tensors
         bs, tensors = more[: ctx.layers], more[ctx.layers :]
-        middles = middle.split([b.shape[1] for b in bs], -1)
+        middles = torch.split(middle, [b.shape[1] for b in bs], -1)
         dmiddle = torch.cat([dy @ b for dy, b in zip(dys, bs, strict=True)], -1)
         dbs = [dy.T @ one for dy, one in zip(dys, middles, strict=True)]
         dx = KINDS[ctx.kind].gradient(torch.cat(dys, -1), *tensors)
