@@ -23,6 +23,7 @@ from steep.recipe.gather import SourceSection, WebSource
 from steep.room import fits, fitted, proposal
 from steep.runs import STAGES, Run
 from steep.sizes import PAGED, Memory, Shape, Work, trainable_parameters
+from steep.speed.plan import make_plan, training_operations
 
 LESS = {
     "train": "no change of the recipe makes it fit: take a smaller model or a larger GPU",
@@ -75,6 +76,7 @@ def plan(recipe: RecipeFile, run: Run, machine: Machine) -> list[Row]:
         *_model(recipe.recipe, base),
         *_training(recipe.recipe, filled, prepared),
         Row("training", "time", DONE if states["train"] == UNCHANGED else time),
+        *_speed(recipe.recipe, filled, base.shape, machine, prepared),
         *_memory(filled, base.shape, machine),
     ]
 
@@ -200,6 +202,24 @@ def _time(recipe: Recipe, shape: Shape | None, run: Run, prepared: Mapping[str, 
     if prepared is None:
         return f"{UNKNOWN}; {speed}"
     return f"about {_work(recipe, prepared).tokens / rate / 60:,.1f} min at {speed}"
+
+
+# ------------------------------------------------------------------------------------------------------------ speed
+
+
+def _speed(
+    asked: Recipe, recipe: Recipe, shape: Shape | None, machine: Machine, prepared: Mapping[str, Any] | None
+) -> Iterator[Row]:
+    """What the plan of `steep.speed` chooses, with its reasons."""
+    operations = None
+    if shape is not None and prepared is not None:
+        operations = training_operations(recipe.train, shape.parameters, _work(recipe, prepared).tokens)
+    made = make_plan(recipe.train, recipe.model.quantization, cuda=machine.cuda, operations=operations)
+    for name, choice in made.rows():
+        yield Row("speed", name, f"{choice.what}: {choice.why}")
+    if asked.train.gradient_checkpointing == "auto":
+        chosen = str(recipe.train.gradient_checkpointing).lower()
+        yield Row("speed", "checkpointing", f"{chosen}: the least that fits by the estimate below")
 
 
 # ----------------------------------------------------------------------------------------------------------- memory

@@ -16,6 +16,8 @@ SHARE = 0.9
 """Of a machine's memory that an estimate may take: it may be wrong by a tenth."""
 SHORTEST = 64
 """Tokens below which no `max_length` is proposed."""
+BUSY = 8192
+"""Tokens at a time from which on a larger batch is hardly faster."""
 Changes = dict[str, Any]
 CHECKPOINTING: Changes = {"train.gradient_checkpointing": True}
 EIGHT_BITS: Changes = {"train.optim": "paged_adamw_8bit"}
@@ -35,10 +37,44 @@ def fitting_batch(recipe: Recipe, shape: Shape, machine: Machine) -> int:
 
 
 def fitted(recipe: Recipe, shape: Shape | None, machine: Machine) -> Recipe:
-    """The recipe with the number that `batch_size: auto` stands for, where that can be computed."""
-    if recipe.train.batch_size != "auto" or shape is None:
+    """The recipe with what `batch_size: auto` and `gradient_checkpointing: auto` stand for, where that can be computed.
+
+    The least checkpointing that fits, with a batch that keeps a GPU busy where the batch is to be found too.
+    """
+    if shape is None:
         return recipe
-    return with_batch(recipe, fitting_batch(recipe, shape, machine))
+    tried = recipe
+    for policy in _policies(recipe, machine):
+        tried = _with_policy(recipe, policy)
+        if recipe.train.batch_size == "auto":
+            tried = with_batch(tried, fitting_batch(tried, shape, machine))
+        if _trains(tried, shape, machine) and _busy(recipe, tried):
+            break
+    return tried
+
+
+def _policies(recipe: Recipe, machine: Machine) -> tuple[bool | str, ...]:
+    """From the fastest to the most sparing."""
+    train = recipe.train
+    if train.gradient_checkpointing != "auto":
+        return (train.gradient_checkpointing,)
+    if train.sharded:
+        return False, True
+    if not machine.cuda or train.objective not in ("sft", "pretrain"):
+        return False, "selective", True
+    return False, "selective", True, "offloaded"
+
+
+def _with_policy(recipe: Recipe, policy: bool | str) -> Recipe:
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"gradient_checkpointing": policy})})
+
+
+def _busy(asked: Recipe, tried: Recipe) -> bool:
+    """Whether a batch that was found is large enough, or a whole step."""
+    rows = tried.train.rows_at_a_time
+    return (
+        asked.train.batch_size != "auto" or rows * tried.prepare.max_length >= BUSY or rows == _rows_of_a_device(asked)
+    )
 
 
 def with_batch(recipe: Recipe, rows: int) -> Recipe:

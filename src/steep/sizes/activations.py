@@ -13,7 +13,7 @@ from steep.sizes.parameters import adapted_linears, prompted_layers, rank
 from steep.sizes.shape import Linear, Shape
 
 if TYPE_CHECKING:
-    from steep.recipe import Recipe
+    from steep.recipe import Recipe, Train
 
 TEMPORARY = {"full": (6, 3), "lora": (6, 10), "dora": (13, 10), "adalora": (18, 10), "adaption-prompt": (6, 3)}
 """Bytes per token and unit of a layer's intermediate and hidden size that its backward pass needs beside what was kept,
@@ -104,18 +104,35 @@ def _beside(shape: Shape, recipe: Recipe, numbers: Arithmetic) -> float:
 def kept_activations(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
     """Bytes per token that all layers keep, with the angles of the positions; checkpointed layers keep their input."""
     train, numbers = recipe.train, Arithmetic.of(recipe, cuda=cuda)
-    stream = 4 if train.method == "full" else numbers.size
-    angles = 2 * shape.head_dim * stream
-    if train.gradient_checkpointing:
-        inputs = rounded_inputs(shape) if recipe.model.quantization == "int8" and cuda else 0
-        return shape.num_hidden_layers * (shape.hidden_size * stream + inputs) + angles
+    angles = 2 * shape.head_dim * _stream(train, numbers)
+    again = _inputs_of_layers(shape, recipe, cuda=cuda)
+    if train.checkpointed == 1:
+        return again + angles
+    return train.checkpointed * again + (1 - train.checkpointed) * _everything(shape, recipe, cuda=cuda) + angles
+
+
+def _stream(train: Train, numbers: Arithmetic) -> int:
+    return 4 if train.method == "full" else numbers.size
+
+
+def _inputs_of_layers(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
+    """What checkpointed layers keep; offloaded ones on the host, but for two that are on their way."""
+    train = recipe.train
+    rounded = rounded_inputs(shape) if recipe.model.quantization == "int8" and cuda else 0
+    here = 2 if train.gradient_checkpointing == "offloaded" and cuda else shape.num_hidden_layers
+    stream = here * shape.hidden_size * _stream(train, Arithmetic.of(recipe, cuda=cuda))
+    return stream + shape.num_hidden_layers * rounded
+
+
+def _everything(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
+    train, numbers = recipe.train, Arithmetic.of(recipe, cuda=cuda)
     layer = layer_activations(shape, recipe, cuda=cuda)
     if train.method == "full":
-        return shape.num_hidden_layers * layer + angles
+        return shape.num_hidden_layers * layer
     if train.method == "adaption-prompt":  # nothing below the first prompt has a gradient, nor its layer's attention
         attention = layer - _beside(shape, recipe, numbers) - 3 * shape.intermediate_size * numbers.size
-        return prompted_layers(shape, train) * layer - attention + 4 * shape.hidden_size + 4 + angles
-    return shape.num_hidden_layers * layer - 4 * shape.hidden_size + angles  # the first norm's input has no gradient
+        return prompted_layers(shape, train) * layer - attention + 4 * shape.hidden_size + 4
+    return shape.num_hidden_layers * layer - 4 * shape.hidden_size  # the first norm's input has no gradient
 
 
 def backward_activations(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:

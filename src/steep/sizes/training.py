@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HOLES = {"cpu": 1.4, "cuda": 1.03}
 """What the allocator takes for activations beside their size: on a CPU peaks of tiny were 1.2 (full) to 1.45
 (LoRA); for a GPU it is assumed until ``benchmarks/memory.py`` has told."""
-TRAINED_LOGITS = {"cpu": 2**24, "cuda": 2**28}
+TRAINED_LOGITS = {"cpu": 2**24, "cuda": 2**27}
 """As in `steep.speed.loss`, which cannot be imported without torch."""
 ENTRIES = 32768
 """Of the vocabulary, at a time, for which TRL computes log-probabilities in the other objectives."""

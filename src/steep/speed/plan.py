@@ -55,8 +55,14 @@ class Plan:
         yield from ((name, getattr(self, name)) for name in self.__dataclass_fields__)
 
 
+def training_operations(train: Train, parameters: int, tokens: float) -> float:
+    """On each device: 2 for each parameter and token forward, 2 for the gradient of the input, and 2 for that of a
+    weight that is trained (Kaplan et al. 2020, arXiv 2001.08361, section 2.1)."""
+    return (6 if train.method == "full" else 4) * parameters * tokens / (train.devices * train.nodes)
+
+
 def make_plan(train: Train, quantization: str, *, cuda: bool, operations: float | None) -> Plan:
-    """``operations``: of the whole training, where they are known."""
+    """``operations``: of the whole training on each device, where they are known."""
     supervised = train.objective in ("sft", "pretrain")
     packed = supervised and train.packing
     return Plan(

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from steep.base import find_base, loaded_commit
 from steep.machine import this_machine, with_dtype
-from steep.room import fitting_batch
+from steep.room import fitted
 from steep.runs import is_main
 from steep.stages.stage import Stage, tokenizer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from steep.recipe import Recipe, Train
     from steep.train import More
     from steep.train.rows import Examples
 
@@ -25,19 +26,21 @@ def train(stage: Stage) -> None:
     from steep.train import train_model
     from steep.train.parallel import join
 
-    join(stage.recipe.train)
+    recipe = stage.recipe
+    join(recipe.train)
     tokenizer = tokenizer_of(stage, stage.recipe.model.revision)
     handover.check(stage.run.need("prepare"), tokenizer, "train")
     model = _base_model(stage, tokenizer)
-    commit = loaded_commit(stage.recipe.model, stage.folder)  # now: meanwhile another run may fetch a newer one
+    decided = _decided(recipe, stage.folder)
+    commit = loaded_commit(recipe.model, stage.folder)  # now: meanwhile another run may fetch a newer one
     result = train_model(
         _examples(stage, "train"),
-        stage.recipe.train,
+        recipe.train.model_copy(update={"gradient_checkpointing": decided.gradient_checkpointing}),
         model=model,
         tokenizer=tokenizer,
-        max_length=stage.recipe.prepare.max_length,
+        max_length=recipe.prepare.max_length,
         folder=stage.work,
-        more=_more(stage, tokenizer),
+        more=_more(stage, tokenizer, decided),
     )
     if is_main():
         handover.check(stage.run.need("prepare"), load_tokenizer(str(_saved(stage.work))), "what train saved")
@@ -55,7 +58,7 @@ def _examples(stage: Stage, side: str) -> Examples:
     return path if stage.recipe.train.streaming else pq.read_table(path)
 
 
-def _more(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> More:
+def _more(stage: Stage, tokenizer: PreTrainedTokenizerBase, decided: Train) -> More:
     from steep.models import resolve
     from steep.tokens import Fit
     from steep.train import More
@@ -67,18 +70,15 @@ def _more(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> More:
         home=stage.folder,
         base=resolve(recipe.model.base, stage.folder),
         new_tokens=tuple(tokenizer.convert_tokens_to_ids(recipe.model.added_tokens)),
-        rows_at_first=_rows_that_fit(stage),
+        rows_at_first=decided.rows_at_a_time if recipe.train.batch_size == "auto" and decided != recipe.train else None,
     )
 
 
-def _rows_that_fit(stage: Stage) -> int | None:
-    """By the estimate of `steep check`, where the batch size is to be found."""
-    shape = find_base(stage.recipe.model, stage.folder).shape
-    if stage.recipe.train.batch_size != "auto" or shape is None:
-        return None
+def _decided(recipe: Recipe, folder: Path) -> Train:
+    """The options with what `auto` stands for on this machine, by the estimate of `steep check`."""
     machine = this_machine()
-    train = with_dtype(stage.recipe.train, cuda=machine.cuda)
-    return fitting_batch(stage.recipe.model_copy(update={"train": train}), shape, machine)
+    train = with_dtype(recipe.train, cuda=machine.cuda)
+    return fitted(recipe.model_copy(update={"train": train}), find_base(recipe.model, folder).shape, machine).train
 
 
 def _base_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

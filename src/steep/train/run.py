@@ -18,7 +18,8 @@ from steep.models import quantization_of
 from steep.recipe import Train
 from steep.recipe.train import ROLLOUTS
 from steep.speed.apply import fast_layers, loss_and_attention
-from steep.speed.plan import Plan, make_plan
+from steep.speed.plan import Plan, make_plan, training_operations
+from steep.terminal import console
 from steep.tokens import Fit
 from steep.train import adalora, checkpoints
 from steep.train.adapters import start_adapter
@@ -107,6 +108,7 @@ def train_model(
         check_prompts(rows, tokenizer, model.config.max_position_embeddings - options.rollouts.max_completion_length)
     held = encoder.rows(more.validation, cache / "validation") if more.validation is not None else None
     plan = _planned(rows, options, model, max_length)
+    by_main(lambda: _tell(plan))
     setting = Setting(model, tokenizer, max_length, folder, more.home, list(more.new_tokens))
     with quiet_libraries():
         with loss_and_attention(model, plan):
@@ -139,10 +141,14 @@ def _planned(rows: Dataset, options: Train, model: PreTrainedModel, max_length: 
     tokens = len(rows) * max_length * options.epochs
     if options.max_steps:
         tokens = options.max_steps * options.rows_per_step * max_length
-    each = 6 if options.method == "full" else 4  # frozen weights have no gradient of their own
-    cuda = torch.cuda.is_available()
-    operations = each * sum(map(_size, model.parameters())) * tokens / (options.devices * options.nodes)
-    return make_plan(options, quantization_of(model), cuda=cuda, operations=operations)
+    operations = training_operations(options, sum(map(_size, model.parameters())), tokens)
+    return make_plan(options, quantization_of(model), cuda=torch.cuda.is_available(), operations=operations)
+
+
+def _tell(plan: Plan) -> None:
+    out = console(error=True)
+    for name, choice in plan.rows():
+        out.print(f"{name}: {choice.what} ({choice.why})", markup=False)
 
 
 def _run(
