@@ -8,7 +8,7 @@ import pytest
 
 from steep.machine import Machine
 from steep.recipe import Recipe
-from steep.room import fits, fitting_batch, proposal, with_batch
+from steep.room import fits, fitted, fitting_batch, proposal, with_batch
 from steep.sizes import Shape, training_memory
 
 GIB = 2**30
@@ -29,6 +29,7 @@ def gpu(gibibytes: float) -> Machine:
 
 
 def recipe(max_length: int = 2048, **train: Any) -> Recipe:
+    train = {"gradient_checkpointing": False} | train
     values = {"name": "any", "gather": [{"files": "x.txt"}], "prepare": {"max_length": max_length}, "train": train}
     return Recipe.model_validate(values)
 
@@ -51,7 +52,7 @@ def changed(options: Recipe, words: list[str]) -> Recipe:
             recipe(batch_size=8, gradient_checkpointing=True, max_length=16384),
             ["train.batch_size=2", "train.gradient_accumulation_steps=4"],
         ),
-        (20, recipe(batch_size=1, gradient_checkpointing=True), ["model.quantization=nf4"]),
+        (18, recipe(batch_size=1, gradient_checkpointing=True), ["model.quantization=nf4"]),
     ],
     ids=["long batch", "already checkpointed", "large model"],
 )
@@ -117,3 +118,21 @@ def test_devices_share_the_rows_of_a_step():
 
 def test_a_single_row_is_taken_where_nothing_fits():
     assert fitting_batch(recipe(batch_size="auto"), LLAMA_3_8B, gpu(1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("memory", "policy"), [(141, False), (80, "selective"), (36, True), (25, "offloaded")], ids=str
+)
+def test_auto_computes_again_as_little_as_fits(memory, policy):
+    options = recipe(batch_size=8, gradient_checkpointing="auto")
+    assert fitted(options, LLAMA_3_8B, gpu(memory)).train.gradient_checkpointing == policy
+
+
+def test_what_the_recipe_says_of_checkpointing_stays():
+    options = recipe(batch_size=8, gradient_checkpointing=True)
+    assert fitted(options, LLAMA_3_8B, gpu(141)).train.gradient_checkpointing is True
+
+
+def test_a_batch_that_is_found_keeps_the_gpu_busy_before_activations_are_kept():
+    found = fitted(recipe(batch_size="auto", gradient_checkpointing="auto"), LLAMA_3_8B, gpu(40)).train
+    assert (found.batch_size, found.gradient_checkpointing) == (8, True)

@@ -1,7 +1,6 @@
 """What a training is said to keep is what PyTorch holds: real models, followed operation by operation.
 
-A GPU's arithmetic is followed on the CPU: under autocast, with keys and values repeated as variable-length flash
-attention needs them.
+A GPU's arithmetic is followed on the CPU: under autocast.
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ from torch.utils._pytree import tree_leaves
 from steep.recipe import Prepare, Recipe
 from steep.sizes import Shape, kept_activations, training_memory
 from steep.sizes.memory import LIBRARIES
+from steep.speed.lora import share_inputs
 
 CONFIG = {
     "model_type": "llama",
     "vocab_size": 500,
     "hidden_size": 64,
-    "intermediate_size": 224,
+    "intermediate_size": 256,
     "num_hidden_layers": 3,
     "num_attention_heads": 8,
     "num_key_value_heads": 2,
@@ -64,10 +64,10 @@ class Held(TorchDispatchMode):
 def as_on_a_gpu(module, query, key, value, mask, **options):
     """What `steep.speed.attention` hands to flash attention, for another kernel that keeps the same."""
     query, key = query.to(value.dtype), key.to(value.dtype)
-    groups = query.shape[1] // key.shape[1]
-    key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
     parts = (part.transpose(1, 2).contiguous().transpose(1, 2) for part in (query, key, value))
-    output = torch.nn.functional.scaled_dot_product_attention(*parts, is_causal=True, scale=options["scaling"])
+    output = torch.nn.functional.scaled_dot_product_attention(
+        *parts, is_causal=True, scale=options["scaling"], enable_gqa=True
+    )
     return output.transpose(1, 2), None
 
 
@@ -97,7 +97,7 @@ def prepared(options: Recipe, config: dict[str, Any] = CONFIG) -> torch.nn.Modul
     model.config.use_cache = False
     use_linear_loss(model)
     tuned = model if full else adapted(quantized(model, options.model.quantization), options)
-    if options.train.gradient_checkpointing:
+    if options.train.checkpointed:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
     return tuned.train()
@@ -133,6 +133,8 @@ def adapted(model, options: Recipe):
         lora = {"r": train.lora.rank, "use_dora": train.lora.use_dora, "target_modules": train.lora.target_modules}
         config = LoraConfig(**lora, **common)
     tuned = get_peft_model(model, config)
+    if train.shares_inputs(options.model.quantization):
+        share_inputs(model)
     if train.method == "adaption-prompt":
         tuned.base_model.forward = tuned.base_model.model.forward  # PEFT's own hands the arguments on by place
     if options.model.quantization != "none":  # a GPU's kernels make no copy of the input beside them
@@ -181,7 +183,7 @@ def test_what_the_forward_pass_is_said_to_keep_is_what_pytorch_holds(options):
 def beside(options: Recipe, model: torch.nn.Module) -> float:
     """What the loss keeps: the gradient of hidden states and head, the last norm's input, ids; and weights' copies."""
     shape, size = Shape.of(CONFIG), 2 if options.train.dtype != "float32" else 4
-    full, checkpointed = options.train.method == "full", options.train.gradient_checkpointing
+    full, checkpointed = options.train.method == "full", options.train.checkpointed
     norm = 4 * shape.hidden_size * (2 if full else 1) + 4
     loss = TOKENS * (shape.hidden_size * size + norm + 16) + (4 * shape.vocab_size * shape.hidden_size if full else 0)
     in_half = options.train.method == "adaption-prompt" or options.model.quantization != "none"

@@ -260,6 +260,10 @@ class Train(Section):
         """Share of the layers whose activations are computed again; `auto` stands for none until it is decided."""
         return {False: 0.0, "auto": 0.0, "selective": 0.5}.get(self.gradient_checkpointing, 1.0)
 
+    def shares_inputs(self, quantization: str) -> bool:
+        """Whether LoRA layers that read one tensor are computed together."""
+        return self.method == "lora" and not self.lora.use_dora and not self.sharded and quantization != "int8"
+
     @property
     def sharded(self) -> bool:
         """Whether several devices hold a part of the model each (FSDP2)."""

@@ -15,7 +15,7 @@ from steep.sizes.shape import Linear, Shape
 if TYPE_CHECKING:
     from steep.recipe import Recipe, Train
 
-TEMPORARY = {"full": (6, 3), "lora": (6, 10), "dora": (13, 10), "adalora": (18, 10), "adaption-prompt": (6, 3)}
+TEMPORARY = {"full": (6, 3), "lora": (5, 6), "dora": (13, 10), "adalora": (18, 10), "adaption-prompt": (6, 3)}
 """Bytes per token and unit of a layer's intermediate and hidden size that its backward pass needs beside what was kept,
 in bfloat16; read off PyTorch."""
 
@@ -43,13 +43,12 @@ def layer_activations(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
     """Bytes per token that one decoder layer keeps.
 
     Norms keep their input in float32, and what they scale where their weight is trained. Attention keeps queries, keys,
-    values and its output (on CUDA, keys and values are repeated for each query head) and a float32 per head. The MLP
-    keeps gate, up and the activated gate.
+    values and its output, and a float32 per head. The MLP keeps gate, up and the activated gate.
     """
     train, numbers = recipe.train, Arithmetic.of(recipe, cuda=cuda)
     query, key = (shape.linears[index].outputs for index in (0, 1))
     norms = 8 * shape.hidden_size + 8 + (8 * shape.hidden_size if train.method == "full" else 0)
-    attention = (2 * query + 2 * (query if cuda else key)) * numbers.size + 4 * shape.num_attention_heads
+    attention = (2 * query + 2 * key) * numbers.size + 4 * shape.num_attention_heads
     mlp = 3 * shape.intermediate_size * numbers.size
     return norms + attention + mlp + _inputs(shape, recipe, cuda=cuda) + _beside(shape, recipe, numbers)
 
@@ -67,8 +66,9 @@ def _inputs(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
         if cuda:
             return rounded_inputs(shape)
         trained = list(shape.linears)
-    if not numbers.half or (quantized and numbers.autocast):
-        return _once(trained) * numbers.size
+    if train.shares_inputs(recipe.model.quantization) or not numbers.half or (quantized and numbers.autocast):
+        mask = 1 if train.adapter and train.adapter.dropout else 0
+        return _once(trained) * (numbers.size * (1 + mask) + mask)
     if train.method == "full":
         copied = [one for one in trained if one.source in ("attention", "mlp")]
         return (sum(one.inputs for one in copied) + shape.intermediate_size) * 2

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from steep.errors import ModelError
+from steep.speed import nf4
 from steep.speed.products import adapted, frozen
 
 if TYPE_CHECKING:
@@ -72,9 +73,11 @@ def share_inputs(model: PreTrainedModel, *, in_fp8: bool = False) -> list[Shared
 def _groups(model: PreTrainedModel) -> Iterator[list[LoraLayer]]:
     from peft.tuners.lora import Linear, Linear4bit
 
-    plain = (Linear, Linear4bit)
+    def plain(layer: Any) -> bool:
+        return isinstance(layer, Linear) or (isinstance(layer, Linear4bit) and nf4.holds(layer.get_base_layer()))
+
     for block in model.get_decoder().layers:
-        named = {name.rpartition(".")[2]: layer for name, layer in block.named_modules() if isinstance(layer, plain)}
+        named = {name.rpartition(".")[2]: layer for name, layer in block.named_modules() if plain(layer)}
         for names in TOGETHER:
             if layers := [named[name] for name in names if name in named]:
                 yield layers

@@ -70,7 +70,7 @@ def make_plan(train: Train, quantization: str, *, cuda: bool, operations: float 
         loss=Choice("chunked", "logits never exist whole, and only trained positions are computed")
         if supervised
         else Choice("own", f"{train.objective} needs the logits of whole answers"),
-        adapters=_adapters(train),
+        adapters=_adapters(train, quantization),
         frozen=_frozen(train, quantization),
         compiled=_compiled(train, packed=packed, cuda=cuda, operations=operations),
     )
@@ -84,13 +84,11 @@ def _attention(packed: bool, *, cuda: bool) -> Choice:
     return Choice("packed", "each document by itself, since a mask over the row would cost more on a CPU")
 
 
-def _adapters(train: Train) -> Choice:
+def _adapters(train: Train, quantization: str) -> Choice:
     if train.method != "lora":
         return Choice("peft", f"method {train.method} has no plain LoRA layers")
-    if train.lora.use_dora:
-        return Choice("peft", "DoRA needs each weight by itself")
-    if train.sharded:
-        return Choice("peft", "FSDP2 shards each weight by itself")
+    if not train.shares_inputs(quantization):
+        return Choice("peft", "DoRA, int8 and FSDP2 take each weight by itself")
     return Choice("shared", "q, k, v and gate, up are one product each, and the adapter is added in its place")
 
 
