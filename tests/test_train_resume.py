@@ -7,6 +7,7 @@ import os
 import signal
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 from transformers import TrainerCallback
 
@@ -17,6 +18,7 @@ from steep.recipe import AdaLora, Lora, Train
 from steep.train import More, checkpoints, run, train_model
 from steep.train.stops import Stops
 from together import EXAMPLES as TEXTS
+from together import WORDS
 
 EXAMPLES = TEXTS.slice(0, 24)
 METHODS = {
