@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 
 from conftest import steep
@@ -11,6 +12,7 @@ from steep.resuming import _difference, _steps_done
 from steep.runs import Run
 
 
+@pytest.mark.timeout(1800)
 def test_killed_at_ten_random_moments_a_training_ends_with_the_weights_of_one_that_was_left_alone(
     small_recipe, tmp_path
 ):
