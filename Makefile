@@ -9,7 +9,7 @@ demo: install
 	$(VENV)/bin/steep demo
 
 test: install
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: install
 	scripts/check

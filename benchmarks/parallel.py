@@ -5,9 +5,9 @@ python benchmarks/parallel.py [--gpus 2] [--only NAME ...] [--json benchmarks/re
 python benchmarks/parallel.py --quick      # two processes on a CPU, a small model, some minutes
 
 The models have the shapes of Llama 3 8B and Llama 3.2 1B and random weights, which are written once to --folder (18 GB)
-and read from there as any model is. The texts are words drawn with a seed, in full rows of 2,048 tokens. A step has
-the same rows on any number of GPUs: fewer of them accumulate more batches. So the losses of a method must agree, and
-its speeds are of the same work. Each setting is a training in processes of its own, with a limit of time.
+and read from there as any model is. The texts are words of this one drawn with a seed, in full rows of 2,048 tokens. A
+step has the same rows on any number of GPUs: fewer of them accumulate more batches. So the losses of a method must
+agree, and its speeds are of the same work. Each setting is a training in processes of its own, with a limit of time.
 Nothing is saved: speed is the median step's from the fourth on.
 """
 
@@ -285,26 +285,7 @@ def texts(rows: int, length: int) -> Any:
     import pyarrow as pa
 
     draw = random.Random(0)
-    words = [
-        "the",
-        "kettle",
-        "sings",
-        "when",
-        "water",
-        "is",
-        "ready",
-        "and",
-        "nobody",
-        "minded",
-        "rain",
-        "on",
-        "a",
-        "roof",
-        "by",
-        "the",
-        "harbour",
-        "wall",
-    ]
+    words = (__doc__ or "").split()
     return pa.table({"text": [" ".join(draw.choices(words, k=length)) for _ in range(rows + 4)]})
 
 

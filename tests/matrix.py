@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from pathlib import Path
@@ -101,8 +102,14 @@ def logits(model) -> torch.Tensor:
 
 
 def untrained(name: str) -> torch.Tensor:
+    _, quantization, objective, _ = CASES[name]
+    return _untrained(quantization, objective == "reward")
+
+
+@functools.cache
+def _untrained(quantization: str, reward: bool) -> torch.Tensor:
     torch.manual_seed(0)
-    return logits(load_model(str(TINY), **load(name)))
+    return logits(load_model(str(TINY), dtype=torch.float32, quantization=quantization, reward=reward))
 
 
 def exact(name: str, folder: Path) -> torch.Tensor:

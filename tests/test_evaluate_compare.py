@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
+from conftest import SHAPE
 from steep.errors import SteepError
 from steep.evaluate import Results, compare_models, evaluate_model
 from steep.evaluate.compare import compare_metrics, verdicts
 from steep.evaluate.results import Answer, Measured
 from steep.models import new_model, train_tokenizer
-from steep.recipe import Architecture
 from steep.recipe.evaluate import EvaluateStep
 from steep.scores import Scores
 
@@ -28,15 +28,7 @@ def base(tiny_model, tokenizer):
 
 @pytest.fixture
 def tuned(tokenizer):
-    shape = Architecture(
-        vocab_size=400,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-    )
-    return evaluate_model(new_model(shape, tokenizer, seed=1), tokenizer, EXAMPLES, STEPS, max_length=64)
+    return evaluate_model(new_model(SHAPE, tokenizer, seed=1), tokenizer, EXAMPLES, STEPS, max_length=64)
 
 
 def measured(values, name="continuation.rougeL"):
@@ -209,16 +201,7 @@ def test_a_tokenizer_of_the_same_vocabulary_is_the_same_tokenizer(tiny_model, to
 
 
 def test_a_model_that_sees_less_answers_the_same_prompts(tiny_model, tokenizer):
-    shape = Architecture(
-        vocab_size=400,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=8,
-    )
-    short = new_model(shape, tokenizer, seed=1)
+    short = new_model(SHAPE.model_copy(update={"max_position_embeddings": 8}), tokenizer, seed=1)
     step = EvaluateStep.model_validate({"continuation": {"subsets": 1, "subset_share": 1.0, "max_new_tokens": 4}})
     run = evaluate_model(tiny_model, tokenizer, EXAMPLES, [STEPS[0], step], max_length=64)
     other = evaluate_model(short, tokenizer, EXAMPLES, [STEPS[0], step], max_length=64, cut_by=tokenizer)

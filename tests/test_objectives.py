@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -89,10 +88,8 @@ def finished(folder: Path, name: str) -> Path:
     done = subprocess.run(
         [program, "run", f"{name}.yaml"],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=380,
     )
     assert done.returncode == 0, done.stderr
     (folder / f"{name}.txt").write_text(done.stdout)
@@ -116,9 +113,6 @@ def nf4(folder):
 
 def scores(run: Path) -> Scores:
     return read_scores(run / "evaluate" / "scores.json")
-
-
-pytestmark = pytest.mark.timeout(400)
 
 
 def test_dpo_makes_the_tuned_model_prefer_what_was_chosen(dpo):

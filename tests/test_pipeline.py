@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -13,10 +12,9 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
-from conftest import steep
+from conftest import Started
 from steep import pipeline
 from steep.config import read_recipe
 from steep.errors import RecipeError, RunError, SteepError, UsageError
@@ -303,75 +301,6 @@ def test_a_folder_with_the_signs_of_a_pattern_in_its_name_is_a_folder(small_reci
 # ------------------------------------------------------------------------------------------------ ends at bad moments
 
 
-class Started:
-    """The command line at work in a process group of its own."""
-
-    def __init__(self, *arguments, cwd):
-        self.process = subprocess.Popen(
-            [Path(sys.executable).with_name("steep"), *map(str, arguments)],
-            cwd=cwd,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def when(self, reached):
-        deadline = time.monotonic() + 60
-        while not reached():
-            assert self.process.poll() is None, self.process.communicate()[0]
-            assert time.monotonic() < deadline, "never reached"
-            time.sleep(0.002)
-        self.stages = psutil.Process(self.process.pid).children(recursive=True)
-        return self
-
-    def send(self, number, *, group):
-        (os.killpg if group else os.kill)(self.process.pid, number)
-        output, _ = self.process.communicate(timeout=20)
-        _, alive = psutil.wait_procs(self.stages, timeout=2)
-        assert not alive, "the stage outlived its parent"
-        return self.process.returncode, output
-
-
-def lines(folder):
-    return (folder / "metrics.jsonl").read_text().splitlines()
-
-
-def losses(folder):
-    rows = [json.loads(line) for line in lines(folder)]
-    assert [row["step"] for row in rows] == list(range(1, 201))
-    return [row["loss"] for row in rows]
-
-
-def saved(partial):
-    """The step of the newest whole checkpoint."""
-    return max((int(path.parent.name.split("-")[1]) for path in partial.glob("checkpoint-*/complete")), default=0)
-
-
-def test_training_that_is_killed_twice_and_interrupted_once_ends_as_if_nothing_had_happened(
-    small_recipe, small_run, copied_run
-):
-    command = ("run", small_recipe, "--until", "train", "--runs", copied_run)
-    folder = copied_run / "small"
-    partial = folder / ".train.partial"
-    Run(folder).discard(("train", "evaluate"))
-    for number, group in ((signal.SIGKILL, True), (signal.SIGKILL, False), (signal.SIGINT, False)):
-        goal = saved(partial) + 20
-        started = Started(*command, cwd=copied_run).when(lambda goal=goal: saved(partial) >= goal)
-        code, output = started.send(number, group=group)
-        assert code == (130 if number == signal.SIGINT else -signal.SIGKILL)
-        assert finished(copied_run) == {"gather", "clean", "prepare"}
-        before = lines(partial)[: saved(partial)]
-        assert goal <= len(before) < 200
-    assert "Interrupted. What was finished is kept: the same command goes on from here." in output
-    again = steep(*command, cwd=copied_run)
-    assert again.returncode == 0, again.stderr
-    assert lines(folder / "train")[: len(before)] == before  # with their times: those steps were not done again
-    uninterrupted = losses(small_run.cwd / "runs" / "small" / "train")
-    assert losses(folder / "train") == pytest.approx(uninterrupted, abs=1e-6, rel=0)
-
-
 def ledgers(folder):
     """What an evaluation has kept so far of each model, in lines."""
     names = ("base", "few_shot", "tuned")
@@ -385,14 +314,14 @@ def test_an_evaluation_that_is_killed_goes_on_where_it_was_and_ends_as_if_nothin
     run.discard(["evaluate"])
     partial = run.partial("evaluate")
     started = Started(*command, cwd=copied_run).when(lambda: len(ledgers(partial).get("few_shot", ())) > 1)
-    assert started.send(signal.SIGKILL, group=True)[0] == -signal.SIGKILL
+    assert started.send(signal.SIGKILL)[0] == -signal.SIGKILL
     before = ledgers(partial)["base"]
     assert len(before) > 1
     assert "evaluate" not in finished(copied_run)
     started = Started(*command, cwd=copied_run).when(lambda: "tuned" in ledgers(partial))
     after = ledgers(partial)["base"]
-    output, _ = started.process.communicate(timeout=60)
-    assert started.process.returncode == 0, output
+    code, output = started.ended()
+    assert code == 0, output
     assert after == before, "the base model was measured again"
     for name in ("scores.json", "samples.jsonl"):
         uninterrupted = small_run.cwd / "runs" / "small" / "evaluate" / name
@@ -404,7 +333,7 @@ def test_an_evaluation_that_is_killed_goes_on_where_it_was_and_ends_as_if_nothin
 def test_a_kill_in_an_early_stage_leaves_nothing_half_done(stage, small_recipe, tmp_path):
     command = ("run", small_recipe, "--until", stage)
     folder = tmp_path / "runs" / "small"
-    Started(*command, cwd=tmp_path).when((folder / f".{stage}.partial").exists).send(signal.SIGKILL, group=True)
+    Started(*command, cwd=tmp_path).when((folder / f".{stage}.partial").exists).send(signal.SIGKILL)
     assert finished(tmp_path / "runs") == set(STAGES[: STAGES.index(stage)])
     events = {}
     run_recipe(
@@ -434,7 +363,7 @@ def test_ctrl_c_while_a_stage_is_being_started_shows_no_traceback(small_recipe, 
     partial = tmp_path / "runs" / "small" / ".gather.partial"
     started = Started("run", small_recipe, cwd=tmp_path).when(partial.exists)
     time.sleep(0.05)  # the child imports
-    code, output = started.send(signal.SIGINT, group=True)
+    code, output = started.send(signal.SIGINT)
     assert code == 130
     assert "Traceback" not in output
     assert finished(tmp_path / "runs") == set()

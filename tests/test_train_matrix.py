@@ -16,10 +16,7 @@ import matrix
 def trained(tmp_path_factory):
     """What each combination gave, and the folder in which another process has loaded all of them."""
     folder = tmp_path_factory.mktemp("matrix")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     results = {name: matrix.run(name, folder) for name in matrix.CASES}
-    torch.set_num_threads(threads)
     script = "import sys; from pathlib import Path; import matrix; matrix.reload_all(Path(sys.argv[1]))"
     subprocess.run(
         [sys.executable, "-c", script, str(folder)], cwd=Path(matrix.__file__).parent, check=True, capture_output=True
@@ -40,7 +37,6 @@ def test_the_matrix_is_all_that_a_recipe_allows():
     assert {name for name in matrix.CASES if name.startswith(("pissa", "loftq"))} == {"pissa-none", "loftq-nf4"}
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", matrix.CASES)
 def test_what_was_trained_gives_the_same_logits_in_another_process(trained, name):
     results, folder = trained

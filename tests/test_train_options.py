@@ -17,10 +17,9 @@ from steep.recipe import Train
 from steep.tokens import encode_prompts
 from steep.train import More, probe, rows, train_model
 from steep.train import run as course
+from together import EXAMPLES, TEXT, WORDS
 
-TEXT = "the kettle sings when water is ready and nobody minded rain on a roof by the harbour wall all morning"
-WORDS = TEXT.split()
-TABLE = pa.table({"text": [" ".join(WORDS[begin % 15 : begin % 15 + 2 + begin % 9]) for begin in range(24)]})
+TABLE = EXAMPLES.slice(0, 24)
 HELD = pa.table({"text": [" ".join(WORDS[begin : begin + 6]) for begin in range(4)]})
 
 
@@ -299,9 +298,6 @@ def test_gradients_beside_nf4_weights_are_right_also_after_an_evaluation():
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def no_run_of_wandb():
     yield
-    torch.set_num_threads(threads)
     os.environ.pop("WANDB_RUN_ID", None)

@@ -12,15 +12,15 @@ from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from conftest import SHAPE
 from steep.models import new_model
-from steep.recipe import Architecture, Train
+from steep.recipe import Train
 from steep.tokens import Fit, encode
 from steep.train import run, train_model
 from steep.train.objectives import Setting
 from steep.train.rows import Encoder
+from together import WORDS
 
-TEXT = "the kettle sings when water is ready and nobody minded rain on a roof by the harbour wall all morning"
-WORDS = TEXT.split()
 TEXTS = [" ".join(WORDS[begin : begin + 1 + 3 * begin % 11]) for begin in range(12)]
 EXAMPLES = {
     "text": pa.table({"text": TEXTS}),
@@ -89,15 +89,7 @@ def assert_same(found, expected):
 def test_packed_and_unpacked_training_have_the_loss_and_gradients_of_a_plain_loop(
     first_step, tokenizer, kind, packing, kv_heads
 ):
-    shape = Architecture(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=256,
-    )
-    model = new_model(shape, tokenizer, seed=0)
+    model = new_model(SHAPE.model_copy(update={"num_key_value_heads": kv_heads}), tokenizer, seed=0)
     expected = one_by_one(copy.deepcopy(model), tokenizer, EXAMPLES[kind])
     assert_same(first_step(model, EXAMPLES[kind], batch_size=12, packing=packing), expected)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,27 +20,22 @@ from steep.train.order import Shuffled
 from steep.train.saving import trainable_state
 from together import train
 
-pytestmark = pytest.mark.timeout(300)  # the fixture of the first one trains nineteen times
 KINDS = {
-    "LoRA, packed": {"method": "lora"},
-    "LoRA, unpacked": {"method": "lora", "packing": False},
+    "LoRA": {"method": "lora"},
     "full by FSDP2, packed": {"method": "full"},
     "full by FSDP2, unpacked": {"method": "full", "packing": False},
     "full by FSDP2, checkpointed": {"method": "full", "gradient_checkpointing": True},
     "QLoRA by FSDP2": {"method": "lora", "parallel": "fsdp", "quantized": True},
 }
 DDP, FSDP = [kind for kind in KINDS if "FSDP2" not in kind], [kind for kind in KINDS if "FSDP2" in kind]
-RESUMED = ("LoRA, packed", "full by FSDP2, packed", "QLoRA by FSDP2")
+RESUMED = ("LoRA", "full by FSDP2, packed", "QLoRA by FSDP2")
 
 
 def together(base, jobs):
     """Train in two processes, one job after another."""
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = [str(Path(__file__).with_name("together.py")), str(base), json.dumps(jobs)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", *launcher, *words], env=environment, capture_output=True, text=True, timeout=170
-    )
+    done = subprocess.run([sys.executable, "-m", *launcher, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

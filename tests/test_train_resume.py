@@ -9,18 +9,18 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
-import torch
 from transformers import TrainerCallback
 
+from conftest import SHAPE
 from steep.errors import ModelError
 from steep.models import new_model
-from steep.recipe import AdaLora, Architecture, Lora, Train
+from steep.recipe import AdaLora, Lora, Train
 from steep.train import More, checkpoints, run, train_model
 from steep.train.stops import Stops
+from together import EXAMPLES as TEXTS
+from together import WORDS
 
-TEXT = "the kettle sings when water is ready and nobody minded rain on a roof by the harbour wall all morning"
-WORDS = TEXT.split()
-EXAMPLES = pa.table({"text": [" ".join(WORDS[begin % 15 : begin % 15 + 2 + begin % 9]) for begin in range(24)]})
+EXAMPLES = TEXTS.slice(0, 24)
 METHODS = {
     "full": {"method": "full"},
     "lora": {"method": "lora", "lora": Lora(rank=4, dropout=0.2)},
@@ -59,14 +59,6 @@ def interrupt():
 @pytest.fixture
 def train(monkeypatch, tokenizer):
     """Twelve steps, of more than two epochs, with a checkpoint at every third; returns the rows of the metrics."""
-    shape = Architecture(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-    )
 
     def trained(folder, *, method="full", at=None, more=None, examples=EXAMPLES, **options):
         make = run.make_trainer
@@ -83,7 +75,7 @@ def train(monkeypatch, tokenizer):
             train_model(
                 examples,
                 Train(**{**wanted, **METHODS[method], **options}),
-                model=new_model(shape, tokenizer, seed=0),
+                model=new_model(SHAPE, tokenizer, seed=0),
                 tokenizer=tokenizer,
                 max_length=24,
                 folder=folder,
@@ -201,14 +193,6 @@ def test_training_in_a_thread_does_without_the_signal(train, tmp_path):
 
     with ThreadPoolExecutor(1) as pool:
         assert len(pool.submit(train, tmp_path, max_steps=2).result()) == 2
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("method", "name"), [("full", "model/model"), ("lora", "adapter/adapter_model")])

@@ -15,28 +15,8 @@ from steep.recipe import Train
 from steep.train import train_model
 from steep.train.parallel import join
 
-WORDS = [
-    "the",
-    "kettle",
-    "sings",
-    "when",
-    "water",
-    "is",
-    "ready",
-    "and",
-    "nobody",
-    "minded",
-    "rain",
-    "on",
-    "a",
-    "roof",
-    "by",
-    "the",
-    "harbour",
-    "wall",
-    "all",
-    "morning",
-]
+TEXT = "the kettle sings when water is ready and nobody minded rain on a roof by the harbour wall all morning"
+WORDS = TEXT.split()
 EXAMPLES = pa.table({"text": [" ".join(WORDS[begin % 15 : begin % 15 + 2 + begin % 9]) for begin in range(45)]})
 QUANTIZED = "quantized"
 SHARED = {"max_steps": 12, "save_steps": 8, "save_total_limit": 9, "learning_rate": 1e-2, "dtype": "float32"}
@@ -44,7 +24,6 @@ SHARED = {"max_steps": 12, "save_steps": 8, "save_total_limit": 9, "learning_rat
 
 def train(base, folder, **options):
     """Twelve steps of eight rows in all, with a checkpoint in an epoch; the last batch of an epoch is not full."""
-    torch.set_num_threads(1)
     quantization = "nf4" if options.pop(QUANTIZED, False) else "none"
     wanted = Train(**{**SHARED, **options})
     join(wanted)
