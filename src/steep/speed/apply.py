@@ -24,6 +24,7 @@ def loss_and_attention(model: PreTrainedModel, plan: Plan) -> Iterator[None]:
     """What has to be in place before a trainer is made."""
     forward, training = vars(model).get("forward"), model.training
     attention, use_cache = model.config._attn_implementation, model.config.use_cache
+    model.config.use_cache = False  # of keys and values, which only generation needs
     if plan.chunks:
         use_linear_loss(model, compiled=plan.compiles)
     if plan.packs:

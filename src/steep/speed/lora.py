@@ -8,7 +8,7 @@ stay PEFT's.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,11 +35,12 @@ class SharedInput:
         self.read: Tensor | None = None
         self.waiting: list[Tensor] = []
         for place, layer in enumerate(layers):
-            layer.forward = partial(self.forward, place)
+            layer.shared_input, layer.shared_place = self, place
+            layer.forward = MethodType(_forward, layer)
 
     def take_out(self) -> None:
         for layer in self.layers:
-            del layer.forward
+            del layer.forward, layer.shared_input, layer.shared_place
 
     def forward(self, place: int, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         layer = self.layers[place]
@@ -63,6 +64,12 @@ class SharedInput:
         dropped = None if isinstance(dropout, torch.nn.Identity) or not first.training else dropout(flat)
         found = adapted(flat, dropped, a.to(x.dtype), bs, self.weights)
         return tuple(one.view(*x.shape[:-1], -1) for one in found)
+
+
+def _forward(layer: LoraLayer, *args: Any, **kwargs: Any) -> Tensor:
+    """One function for all layers, by which the compiler knows that they have one code."""
+    found: Tensor = layer.shared_input.forward(layer.shared_place, *args, **kwargs)
+    return found
 
 
 def share_inputs(model: PreTrainedModel, *, in_fp8: bool = False) -> list[SharedInput]:
