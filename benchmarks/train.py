@@ -143,11 +143,17 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
     boot = BOOT.read_text("utf-8").strip()[:8] if BOOT.exists() else str(os.getpid())
     found = {
         "boot": boot,
-        "devices": ["cpu"] if options.quick else parallel.device_names()[: options.gpus],
+        "devices": ["cpu"] if options.quick else [parallel.device_names()[int(place)] for place in places(options)],
         "cores": len(os.sched_getaffinity(0)),
     }
     own = {name: versions_of(name, options) for name in ("steep", "peers")}
     return {"machine": found, "versions": own, "made": time.strftime("%Y-%m-%d")}
+
+
+def places(options: argparse.Namespace) -> list[str]:
+    """The GPUs to use, of those that CUDA_VISIBLE_DEVICES leaves."""
+    there = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(len(parallel.device_names()))))
+    return there.split(",")[: options.gpus]
 
 
 def versions_of(engine: str, options: argparse.Namespace) -> dict[str, str]:
@@ -184,7 +190,7 @@ class Run:
         self.options, self.results = options, results
         self.end = time.monotonic() + options.minutes * 60
         self.lock = threading.Lock()
-        self.places = [""] if options.quick else list(map(str, range(len(results.header["machine"]["devices"]))))
+        self.places = [""] if options.quick else places(options)
 
     def all_of(self, jobs: Iterable[Any]) -> None:
         waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -352,6 +352,7 @@ def arguments(work: Work, setting: Setting) -> Any:
     return SFTConfig(
         output_dir=str(own_folder()),
         per_device_train_batch_size=setting.batch,
+        gradient_accumulation_steps=1,  # which Unsloth changes to 2 where it is not said
         gradient_checkpointing=setting.checkpointing != NONE,
         use_liger_kernel=setting.engine == "trl-liger",
         packing=setting.packing,

@@ -16,8 +16,8 @@ from typing import Any
 STEPS, WARM = 12, 4
 TEXTS = 7600
 """Of the short texts, about 217 packed rows of 2,048 tokens."""
-NONE, FULL, OWN, AUTO = "none", "full", "own", "auto"
-"""Checkpointing; `own` is Unsloth's, which moves activations to the host, `auto` what steep chooses."""
+NONE, FULL, OWN, OFFLOADING = "none", "full", "own", "offloaded"
+"""Checkpointing; `own` is Unsloth's, which moves activations to the host, as `offloaded` does in steep."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Work:
         return TEXTS if self.length == 0 else self.steps * max((one.batch for one in self.settings), default=1)
 
 
-def steep(*batches: int, checkpointing: str = AUTO, weights: str = "bfloat16", **train: Any) -> Iterable[Setting]:
+def steep(*batches: int, checkpointing: str = NONE, weights: str = "bfloat16", **train: Any) -> Iterable[Setting]:
     quantization = train.pop("quantization", "")
     for batch in batches:
         yield Setting(
@@ -110,15 +110,15 @@ FP8 = Work(
 QLORA = Work(
     "qlora-nf4",
     (
-        *steep(8),
-        *peer("unsloth", 8),
-        *steep(4, checkpointing=FULL),
+        *steep(4, checkpointing=OFFLOADING, fp8=True),
         *peer("unsloth", 4, checkpointing=OWN),
-        *steep(4),
+        *steep(4, checkpointing=OFFLOADING),
         *peer("unsloth", 4),
-        *peer("trl-liger", 4),
+        *steep(4, checkpointing=FULL, fp8=True),
         *peer("trl-liger", 4, checkpointing=FULL),
+        *steep(4),
         *peer("unsloth", 8, checkpointing=OWN),
+        *peer("trl-liger", 4),
         *peer("trl", 4, checkpointing=FULL),
     ),
     quantization="nf4",
@@ -144,10 +144,10 @@ WIDE = {"weights": "float32"}
 EVERY = Work(
     "full-bf16",
     (
-        *steep(8, **WIDE),
-        *peer("trl-liger", 8, **WIDE),
         *steep(16, **WIDE),
         *peer("trl-liger", 16, **WIDE),
+        *steep(8, **WIDE),
+        *peer("trl-liger", 8, **WIDE),
         *peer("trl", 8, checkpointing=FULL, **WIDE),
         *peer("trl-liger", 16, checkpointing=FULL, **WIDE),
     ),
@@ -157,7 +157,7 @@ EVERY = Work(
 """Weights in float32 and arithmetic in bfloat16: TRL's default, and what steep always does."""
 ROUNDED = Work(
     "full-bf16-weights",
-    (*peer("trl-liger", 8, 16), *peer("unsloth", 8, 16)),
+    (*peer("trl-liger", 16, 8), *peer("unsloth", 16, 8)),
     shape="1b",
     method="full",
     beside=EVERY.name,
@@ -166,7 +166,13 @@ ROUNDED = Work(
 
 
 def long(length: int, peers: Iterable[Setting], steps: int = 5, warm: int = 2) -> Work:
-    return Work(f"lora-long-{length}", (*steep(1), *peers), length, steps=steps, warm=warm)
+    return Work(
+        f"lora-long-{length}",
+        (*steep(1, checkpointing=FULL if length > 16384 else NONE), *peers),
+        length,
+        steps=steps,
+        warm=warm,
+    )
 
 
 OFFLOADED = tuple(peer("unsloth", 1, checkpointing=OWN))

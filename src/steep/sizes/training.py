@@ -26,6 +26,8 @@ HOLES = {"cpu": 1.4, "cuda": 1.03}
 (LoRA); for a GPU it is assumed until ``benchmarks/memory.py`` has told."""
 TRAINED_LOGITS = {"cpu": 2**24, "cuda": 2**27}
 """As in `steep.speed.loss`, which cannot be imported without torch."""
+TRAINED_HEAD = 4
+"""Times that number, on a GPU, where the head is trained."""
 ENTRIES = 32768
 """Of the vocabulary, at a time, for which TRL computes log-probabilities in the other objectives."""
 PAIRED, ROLLED = ("dpo", "reward"), ("rloo", "grpo")
@@ -150,6 +152,7 @@ def _loss(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
         entries = 1 if recipe.train.objective == "reward" else min(ENTRIES, shape.vocab_size)
         return tokens * entries * 12 + hidden + head
     limit, logits = TRAINED_LOGITS["cuda" if cuda else "cpu"], tokens * shape.vocab_size
+    limit *= TRAINED_HEAD if full and cuda else 1
     return 8 * min(limit, logits) + hidden + head
 
 

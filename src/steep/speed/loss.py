@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LOGITS = {"cpu": 2**24, "cuda": 2**27}
 """Largest number of logits at a time: 64 MiB of float32 in a CPU's reach, 256 MiB of bfloat16 to keep a GPU busy."""
+TRAINED_HEAD = {"cpu": 1, "cuda": 4}
+"""Times that number where the head is trained: each time its whole gradient is read and written again."""
 
 
 def use_linear_loss(model: PreTrainedModel, *, compiled: bool = False) -> None:
@@ -119,7 +121,9 @@ def _compiled() -> Any:
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, compiled: bool) -> Tensor:
-        rows = max(1, LOGITS[hidden.device.type] // weight.shape[0])
+        place = hidden.device.type
+        limit = LOGITS[place] * (TRAINED_HEAD[place] if ctx.needs_input_grad[1] else 1)
+        rows = max(1, limit // weight.shape[0])
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None

@@ -86,4 +86,7 @@ def _machine(options: Train) -> dict[str, Any]:
         "bf16": options.dtype == "bfloat16" and (cuda or _mixed(options)),
         "use_cpu": not cuda,
         "dataloader_pin_memory": cuda,
+        "dataloader_num_workers": 1
+        if cuda and options.objective in ("sft", "pretrain")
+        else 0,  # the next batch is there
     }
