@@ -57,7 +57,7 @@ def why_not(method, quantization, objective, **more) -> str | None:
 
 
 def cases():
-    methods, levels = ("full", "lora", "adalora", "adaption-prompt"), ("none", "int8", "nf4")
+    methods, levels = ("full", "lora", "adalora", "adaption-prompt"), ("none", "int8", "nf4", "fp8")
     objectives = ("sft", "pretrain", "dpo", "reward", "rloo", "grpo")
     for method, quantization, objective in itertools.product(methods, levels, objectives):
         if why_not(method, quantization, objective) is None:
