@@ -11,6 +11,7 @@ from steep.errors import ModelError
 from steep.models import load_model, quantization_of
 from steep.speed import fp8
 from steep.speed.fp8 import Fp8Linear, hold_in_fp8, join, make_whole
+from steep.speed.lora import share_inputs
 
 EXACT = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -68,9 +69,29 @@ def test_the_gradient_is_that_of_the_rounded_weights_however_small_it_is(size):
 
 def test_the_turned_weights_are_the_same_numbers():
     layer = Fp8Linear(linear())
-    assert torch.equal(layer.turned.float().T, layer.weight.float())
-    assert layer.turned.is_contiguous()
+    weight, scale, turned = layer.tensors
+    assert torch.equal(turned.float().T, weight.float())
+    assert torch.equal(weight.float() * scale, rounded(linear().weight))
+    assert turned.is_contiguous()
     assert not layer.weight.requires_grad
+
+
+def test_adapters_start_in_float32_as_they_would_beside_plain_weights():
+    from peft import LoraConfig, get_peft_model
+
+    found = []
+    for layer in (Fp8Linear(linear()), linear()):
+        torch.manual_seed(0)
+        tuned = get_peft_model(torch.nn.Sequential(layer), LoraConfig(target_modules=["0"]))
+        found.append(tuned.base_model.model[0].lora_A["default"].weight)
+    assert found[0].dtype == torch.float32
+    assert torch.equal(*found)
+
+
+def test_products_of_nf4_in_fp8_are_refused_on_a_gpu_that_is_too_old(monkeypatch, tiny_model):
+    too_old(monkeypatch)
+    with pytest.raises(ModelError, match=r"train\.fp8 needs a GPU of the Hopper generation .*: set it to false"):
+        share_inputs(tiny_model, in_fp8=True)
 
 
 def test_joined_layers_are_parts_of_one_and_compute_what_they_did():
@@ -113,10 +134,14 @@ def test_sizes_that_its_products_do_not_take_are_refused_by_name():
         hold_in_fp8(torch.nn.Sequential(linear(48, 24)), ["lm_head"])
 
 
-def test_a_gpu_that_is_too_old_is_refused(monkeypatch):
+def too_old(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Old GPU")
+
+
+def test_a_gpu_that_is_too_old_is_refused(monkeypatch):
+    too_old(monkeypatch)
     with pytest.raises(ModelError, match="needs a GPU of the Hopper generation or newer, and Old GPU is older"):
         hold_in_fp8(torch.nn.Sequential(linear()), [])
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from steep.errors import ModelError
-from steep.speed import nf4
+from steep.speed import fp8, nf4
 from steep.speed.products import adapted, frozen
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def _forward(layer: LoraLayer, *args: Any, **kwargs: Any) -> Tensor:
 
 def share_inputs(model: PreTrainedModel, *, in_fp8: bool = False) -> list[SharedInput]:
     """Compute a model's plain LoRA layers together, in place of PEFT's forward, until each is taken out again."""
+    if in_fp8:
+        fp8.check_gpu("train.fp8", "set it to false")
     return [SharedInput(layers, in_fp8=in_fp8) for layers in _groups(model)]
 
 
