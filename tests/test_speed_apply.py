@@ -72,37 +72,44 @@ def compiling(monkeypatch):
 
     monkeypatch.setattr(attention, "packed_attention", packed)
     monkeypatch.setattr("steep.speed.loss._compiled", lambda: _in_one_kernel)
-    monkeypatch.setattr(config, "error_on_recompile", True)
     reset()
     counters.clear()
-    yield lambda: counters["stats"]["unique_graphs"]
+    with config.patch(error_on_recompile=True):
+        yield lambda: counters["stats"]["unique_graphs"]
     reset()
-
-
-def on_cpu(query, key, value, starts, scale):
-    """`attention.causal_attention` by its twin."""
-    parts = (part.transpose(0, 1)[None] for part in (query, key, value))
-    return attention.per_document(*parts, starts.tolist(), scale)[0]
 
 
 @attention.causal_attention.register_kernel("cpu")
 def _(query, key, value, starts, longest, scale):
+    """By its twin."""
     assert longest == max(end - begin for begin, end in pairwise(starts.tolist()))
-    return on_cpu(query, key, value, starts, scale), query.new_zeros(query.shape[0] * query.shape[1])
+    parts = (part.transpose(0, 1)[None] for part in (query, key, value))
+    found = attention.per_document(*parts, starts.tolist(), scale)[0].contiguous()
+    return found, query.new_zeros(query.shape[0] * query.shape[1])
 
 
 @attention._backward.register_kernel("cpu")
 def _(grad, saved, starts, longest, scale):
-    with torch.enable_grad():
-        parts = [part.detach().requires_grad_() for part in saved[:3]]
-        return torch.autograd.grad(on_cpu(*parts, starts, scale), parts, grad)
+    """By the formulas, since below an operation nothing is differentiated."""
+    query, key, value = (part.transpose(0, 1) for part in saved[:3])
+    groups = query.shape[0] // key.shape[0]
+    key, value = (part.repeat_interleave(groups, 0) for part in (key, value))
+    seen = torch.zeros(query.shape[1], query.shape[1], dtype=torch.bool)
+    for begin, end in pairwise(starts.tolist()):
+        seen[begin:end, begin:end] = True
+    scores = (query @ key.mT * scale).masked_fill(~seen.tril(), float("-inf"))
+    shares, grad = scores.softmax(-1), grad.transpose(0, 1)
+    changes = grad @ value.mT
+    changes = shares * (changes - (changes * shares).sum(-1, keepdim=True)) * scale
+    dk, dv = (part.unflatten(0, (-1, groups)).sum(1) for part in (changes.mT @ query, shares.mT @ grad))
+    return tuple(part.transpose(0, 1).contiguous() for part in (changes @ key, dk, dv))
 
 
 def trained(model, tuned, plan, way=False):
     """Losses and gradients of a few steps."""
     losses = []
     with loss_and_attention(model, plan):
-        model.config.use_cache = False
+        assert not model.config.use_cache
         tuned.train()
         with fast_layers(model, plan, way):
             for batch in STEPS:
@@ -127,6 +134,8 @@ def test_what_a_plan_leaves_out_is_left_as_it_is(tiny_model):
     plan = planned(objective="dpo", method="full")
     before = state(tiny_model)
     with loss_and_attention(tiny_model, plan), fast_layers(tiny_model, plan, checkpointing=False):
+        assert not tiny_model.config.use_cache  # keys and values are for generation alone
+        tiny_model.config.use_cache = True
         assert state(tiny_model) == before
 
 
