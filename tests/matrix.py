@@ -13,6 +13,7 @@ from peft import PeftModel
 
 from steep.models import TINY, load_merged, load_model, load_tokenizer, load_tuned
 from steep.recipe import Recipe, Train
+from steep.speed.fp8 import make_whole
 from steep.tokens import encode_prompts
 from steep.train import More, train_model
 
@@ -57,7 +58,7 @@ def why_not(method, quantization, objective, **more) -> str | None:
 
 
 def cases():
-    methods, levels = ("full", "lora", "adalora", "adaption-prompt"), ("none", "int8", "nf4")
+    methods, levels = ("full", "lora", "adalora", "adaption-prompt"), ("none", "int8", "nf4", "fp8")
     objectives = ("sft", "pretrain", "dpo", "reward", "rloo", "grpo")
     for method, quantization, objective in itertools.product(methods, levels, objectives):
         if why_not(method, quantization, objective) is None:
@@ -113,10 +114,14 @@ def _untrained(quantization: str, reward: bool) -> torch.Tensor:
 
 
 def exact(name: str, folder: Path) -> torch.Tensor:
-    """What the adapter says beside dequantised weights: int8 layers round their inputs too, a merged model does not."""
-    if CASES[name][1] != "int8":
+    """What the adapter says beside dequantised weights: int8 and fp8 layers round their inputs too, a merged model does not."""
+    if CASES[name][1] not in ("int8", "fp8"):
         return torch.load(folder / name / "reloaded.pt")
-    base = load_model(str(TINY), **load(name)).dequantize(torch.float32).float()
+    base = load_model(str(TINY), **load(name))
+    if CASES[name][1] == "int8":
+        base = base.dequantize(torch.float32).float()
+    else:
+        make_whole(base)
     return logits(PeftModel.from_pretrained(base, folder / name / "adapter"))
 
 

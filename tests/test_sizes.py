@@ -129,6 +129,18 @@ def test_quantised_weights_take_what_bitsandbytes_holds(quantization, double):
     assert base_bytes(shape, model, 2) - rest == 4 * held
 
 
+def test_fp8_weights_take_two_copies_and_their_scales():
+    import torch
+
+    from steep.speed.fp8 import Fp8Linear
+
+    shape = Shape.of(SMALL)
+    layers = [Fp8Linear(torch.nn.Linear(one.inputs, one.outputs, bias=False)) for one in shape.linears]
+    held = sum(tensor.nbytes for layer in layers for tensor in (layer.weight, layer.scale, layer.turned))
+    rest = 2 * (shape.parameters - shape.layer_matrices)
+    assert base_bytes(shape, recipe({"quantization": "fp8"}).model, 2) - rest == 4 * held
+
+
 # --------------------------------------------------------------------------------------------------------- training
 
 
@@ -145,6 +157,17 @@ def test_lora_holds_frozen_weights_once_and_16_bytes_for_each_trained_parameter(
     shape, options = Shape.of(LLAMA_2_7B), trained()
     *_, step = moments(shape, options, cuda=True)
     assert states(step) == 2 * shape.parameters + 16 * trainable_parameters(shape, options.train)
+
+
+def test_of_nf4_weights_those_that_share_an_input_are_made_whole_together():
+    shape = Shape.of(LLAMA_2_7B)
+    shared, alone = (
+        list(moments(shape, trained("nf4", lora={"use_dora": dora}, batch_size=1), cuda=True))[2].activations
+        - list(moments(shape, trained(lora={"use_dora": dora}, batch_size=1), cuda=True))[2].activations
+        for dora in (False, True)
+    )
+    assert shared == 2 * 2 * 4096 * 11008  # gate and up in bfloat16
+    assert alone < shared
 
 
 def test_adapters_of_quantised_weights_are_held_in_float32_as_others_are():
@@ -165,7 +188,7 @@ def test_logits_of_a_large_vocabulary_are_limited():
     shape = Shape.of(LLAMA_2_7B | {"vocab_size": 128_256})
     found = (next(iter(moments(shape, trained(batch_size=size), cuda=True))).logits for size in (64, 128))
     few, many = (logits - size * 128 * 4096 * 8 for logits, size in zip(found, (64, 128), strict=True))
-    assert few == many == 8 * 2**28
+    assert few == many == 8 * 2**27
 
 
 def test_gradients_are_there_in_the_forward_pass_only_where_they_are_added_up():

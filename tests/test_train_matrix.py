@@ -11,6 +11,8 @@ import torch
 
 import matrix
 
+LEVELS = ["none", "int8", "nf4", "fp8"]
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -25,8 +27,8 @@ def trained(tmp_path_factory):
 
 
 def test_the_matrix_is_all_that_a_recipe_allows():
-    allowed = {"full": ["none"], "lora": ["none", "int8", "nf4"]}
-    supervised = {"adalora": ["none", "int8", "nf4"], "adaption-prompt": ["none", "int8", "nf4"]}
+    allowed = {"full": ["none"], "lora": LEVELS}
+    supervised = {"adalora": LEVELS, "adaption-prompt": LEVELS}
     expected = {
         f"{method}-{level}-{objective}"
         for method, levels in (allowed | supervised).items()

@@ -92,8 +92,14 @@ def _quantization(recipe: Recipe) -> Iterator[Conflict]:
     if quantization != "none" and train.method == "full":
         message = f"{quantization} weights are rounded and cannot be trained: take `train.method: lora`"
         yield Conflict(QUANTIZATION, METHOD, message)
+    if train.fp8 and not (quantization == "nf4" and train.shares_inputs(quantization)):
+        message = "multiplies nf4 weights beside plain LoRA, in one process's memory: only with `model.quantization: nf4`"
+        yield Conflict(("train", "fp8"), QUANTIZATION, message)
     if train.method != "lora":
         return
+    if train.lora.use_dora and quantization == "fp8":
+        message = "PEFT's DoRA measures the weights themselves, and knows none in fp8: take nf4"
+        yield Conflict(("train", "lora", "use_dora"), QUANTIZATION, message)
     start, init = train.lora.init_lora_weights, ("train", "lora", "init_lora_weights")
     if start == "pissa" and quantization != "none":
         message = f"pissa takes its part out of the base weights, and {quantization} ones cannot be changed: take loftq"

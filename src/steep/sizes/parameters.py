@@ -60,6 +60,7 @@ def quantized_bytes(linears: Sequence[Linear], model: Model, size: int) -> list[
 
     nf4: 4 bits and a float32 constant per block, or one of 8 bits and a float32 per block of constants (Dettmers et al.
     2023, arXiv 2305.14314, section 3). int8: one byte and a float32 per row (Dettmers et al. 2022, arXiv 2208.07339).
+    fp8: a byte, twice, and a float32 per row.
     """
     return [_stored(one, model, size) for one in linears]
 
@@ -69,6 +70,8 @@ def _stored(linear: Linear, model: Model, size: int) -> float:
     bias = size * (linear.size - numbers)
     if model.quantization == "int8":
         return numbers + 4 * linear.outputs + bias
+    if model.quantization == "fp8":
+        return 2 * numbers + 4 * linear.outputs + bias
     if model.quantization == "nf4":
         blocks = ceil(numbers / NF4_BLOCK)
         constants = blocks + 4 * ceil(blocks / CONSTANTS_BLOCK) if model.double_quantization else 4 * blocks

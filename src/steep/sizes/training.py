@@ -7,6 +7,7 @@ saves is not counted.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -64,11 +65,15 @@ def moments(shape: Shape, recipe: Recipe, *, cuda: bool) -> Iterator[Memory]:
 
 
 def _one_matrix(shape: Shape, recipe: Recipe) -> float:
-    """What a backward pass needs for the largest matrix, whatever the batch: quantised weights in bfloat16, and DoRA's
-    columns where the forward pass is done again."""
-    largest = max(one.inputs * one.outputs for one in shape.linears)
+    """What a backward pass needs for the largest matrix, whatever the batch: nf4 and int8 weights in bfloat16, as one
+    where layers share an input, and DoRA's columns where the forward pass is done again."""
     columns = dora_bytes(shape, recipe) if recipe.train.checkpointed else 0
-    return columns + (2 * largest if recipe.model.quantization != "none" else 0)
+    if recipe.model.quantization not in ("nf4", "int8"):
+        return columns
+    shared, sizes = recipe.train.shares_inputs(recipe.model.quantization), Counter[str]()
+    for one in shape.linears:
+        sizes[one.source if shared else one.name] += one.inputs * one.outputs
+    return columns + 2 * max(sizes.values())
 
 
 def tokens_at_a_time(recipe: Recipe) -> int:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
+
+from torch.utils.checkpoint import checkpoint
 
 from steep.speed.attention import use_packed_attention
 from steep.speed.lora import share_inputs
@@ -45,22 +48,24 @@ def fast_layers(model: PreTrainedModel, plan: Plan, checkpointing: bool | str) -
     """What needs the adapters in place: inputs that they share, activations that are computed again, compiled code."""
     layers = model.get_decoder().layers
     shared = share_inputs(model, in_fp8=plan.frozen.what == "nf4, fp8") if plan.shares else []
-    if checkpointing in (True, "selective", "offloaded"):
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        for layer in layers[1::2] if checkpointing == "selective" else ():
-            layer.gradient_checkpointing = False
+    again = layers[::2] if checkpointing == "selective" else layers if checkpointing in (True, "offloaded") else []
     parts = [*layers, model.get_decoder().norm] if plan.compiles else []
     if plan.compiles:
         model.enable_input_require_grads()  # else the first layer, whose input needs no gradient, is compiled apart
-    for part in parts:
-        part.compile()
+        for part in parts:
+            part.compile()
+        for layer in again:  # around compiled code: inside of it, layers that share an input would not be compiled
+            layer._compiled_call_impl = partial(checkpoint, layer._compiled_call_impl, use_reentrant=False)
+    elif again:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        for layer in layers:
+            layer.gradient_checkpointing = layer in again
     try:
         yield
     finally:
         for part in parts:
             part._compiled_call_impl = None
-        if plan.compiles:
-            model.disable_input_require_grads()
+        model.disable_input_require_grads()  # which checkpointing has enabled as well
         for one in shared:
             one.take_out()
         model.gradient_checkpointing_disable()

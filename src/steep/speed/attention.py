@@ -58,10 +58,8 @@ def packed_attention(
     # under autocast the rotary embedding leaves float32 behind, while values come straight from their projection
     query, key = query.to(value.dtype), key.to(value.dtype)
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
-        query, key, value = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))
-        longest = torch.as_tensor(kwargs["max_length_q"])
-        return causal_attention(query, key, value, starts, longest, scale)[0].unsqueeze(0), None
-    return per_document(query, key, value, starts.tolist(), scale), None
+        return _in_one_call(query, key, value, starts, torch.as_tensor(kwargs["max_length_q"]), scale), None
+    return _one_by_one(query, key, value, starts, scale), None
 
 
 def _only_causal(kwargs: dict[str, Any]) -> None:
@@ -70,6 +68,17 @@ def _only_causal(kwargs: dict[str, Any]) -> None:
     for name, found in (("sliding_window", cut), ("softcap", kwargs.get("softcap")), ("s_aux", kwargs.get("s_aux"))):
         if found is not None and found is not False:
             raise ModelError(f"packed attention does not know this model's {name}: set train.packing to false")
+
+
+def _in_one_call(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: Tensor, scale: float) -> Tensor:
+    query, key, value = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))
+    found: Tensor = causal_attention(query, key, value, starts, longest, scale)[0]
+    return found.unsqueeze(0)
+
+
+@torch.compiler.disable  # else it would be compiled anew for each number of documents
+def _one_by_one(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, scale: float) -> Tensor:
+    return per_document(query, key, value, starts.tolist(), scale)
 
 
 def per_document(query: Tensor, key: Tensor, value: Tensor, starts: list[int], scale: float | None) -> Tensor:

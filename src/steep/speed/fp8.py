@@ -19,8 +19,8 @@ LARGEST, SMALLEST = torch.finfo(E4M3).max, 1e-30
 
 
 class Fp8Linear(torch.nn.Linear):
-    """A frozen linear layer. ``weight`` is (outputs, inputs) in e4m3, ``scale`` (outputs, 1) in float32, ``turned``
-    (inputs, outputs)."""
+    """A frozen linear layer. ``weight`` is (outputs, inputs), ``scale`` (outputs, 1) in float32, ``turned`` (inputs,
+    outputs). e4m3 is held as bytes: PEFT would start adapters in the number format of the weights."""
 
     scale: Tensor
     turned: Tensor
@@ -28,13 +28,18 @@ class Fp8Linear(torch.nn.Linear):
     def __init__(self, layer: torch.nn.Linear) -> None:
         super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
         rounded, scale = by_rows(layer.weight.data)
-        self.weight = torch.nn.Parameter(rounded, requires_grad=False)
+        self.weight = torch.nn.Parameter(rounded.view(torch.uint8), requires_grad=False)
         self.bias = layer.bias
         self.register_buffer("scale", scale, persistent=False)
-        self.register_buffer("turned", rounded.T.contiguous(), persistent=False)
+        self.register_buffer("turned", rounded.T.contiguous().view(torch.uint8), persistent=False)
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weight, scale and turned weight."""
+        return self.weight.view(E4M3), self.scale, self.turned.view(E4M3)
 
     def forward(self, x: Tensor) -> Tensor:
-        total: Tensor = _Product.apply(x.flatten(0, -2), self.weight, self.scale, self.turned)  # type: ignore[no-untyped-call]
+        total: Tensor = _Product.apply(x.flatten(0, -2), *self.tensors)  # type: ignore[no-untyped-call]
         total = total.view(*x.shape[:-1], -1)
         return total if self.bias is None else total + self.bias
 
@@ -84,20 +89,24 @@ def scaled_product(x: Tensor, x_scale: Tensor, weight: Tensor, weight_scale: Ten
 
 def join(layers: Sequence[Fp8Linear]) -> tuple[Tensor, Tensor, Tensor]:
     """Weight, scale and turned weight of layers as one; the layers' own become parts of them."""
-    weight = _cat([layer.weight for layer in layers], 0)
+    weight = torch.cat([layer.weight.data for layer in layers])
     scale = torch.cat([layer.scale for layer in layers])
-    turned = _cat([layer.turned for layer in layers], 1)
+    turned = torch.cat([layer.turned for layer in layers], 1)
     begin = 0
     for layer in layers:
         part = slice(begin, begin + layer.out_features)
         layer.weight.data, layer.scale, layer.turned = weight[part], scale[part], turned[:, part]
         begin = part.stop
-    return weight, scale, turned
+    return weight.view(E4M3), scale, turned.view(E4M3)
 
 
-def _cat(parts: Sequence[Tensor], axis: int) -> Tensor:
-    """PyTorch joins no e4m3, but bytes."""
-    return torch.cat([part.view(torch.uint8) for part in parts], axis).view(E4M3)
+def check_gpu(option: str, otherwise: str) -> None:
+    """Raises ModelError on a GPU that has no fp8."""
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() < (9, 0):
+        raise ModelError(
+            f"{option} needs a GPU of the Hopper generation or newer, and {torch.cuda.get_device_name()} is older: "
+            f"{otherwise}"
+        )
 
 
 def hold_in_fp8(model: torch.nn.Module, whole: Sequence[str]) -> None:
@@ -105,11 +114,7 @@ def hold_in_fp8(model: torch.nn.Module, whole: Sequence[str]) -> None:
 
     Raises ModelError on a GPU that has no fp8, and for sizes that its products do not take.
     """
-    if torch.cuda.is_available() and torch.cuda.get_device_capability() < (9, 0):
-        raise ModelError(
-            "model.quantization: fp8 needs a GPU of the Hopper generation or newer, and "
-            f"{torch.cuda.get_device_name()} is older: take nf4, or none"
-        )
+    check_gpu("model.quantization: fp8", "take nf4, or none")
     for name, layer in list(model.named_modules()):
         if not isinstance(layer, torch.nn.Linear) or name.endswith(tuple(whole)):
             continue
@@ -127,7 +132,8 @@ def make_whole(model: torch.nn.Module) -> None:
     for name, layer in list(model.named_modules()):
         if isinstance(layer, Fp8Linear):
             plain = torch.nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-            plain.weight = torch.nn.Parameter(layer.weight.float() * layer.scale, requires_grad=False)
+            weight, scale, _ = layer.tensors
+            plain.weight = torch.nn.Parameter(weight.float() * scale, requires_grad=False)
             plain.bias = layer.bias
             _replace(model, name, plain)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from steep.errors import ModelError
-from steep.speed import nf4
+from steep.speed import fp8, nf4
 from steep.speed.products import adapted, frozen
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ class SharedInput:
         if place == 0:
             self.read, self.waiting = x, list(self.together(x))
         elif x is not self.read:
-            raise ModelError("this model's q, k, v or gate, up do not read one tensor: set train.shared_input to false")
+            raise ModelError(
+                "this model's q, k, v or gate, up do not read one tensor: name one of each in "
+                "train.lora.target_modules, or set train.lora.use_dora, which computes each layer by itself"
+            )
         if place == len(self.layers) - 1:
             self.read = None
         return self.waiting.pop(0)
@@ -74,17 +77,24 @@ def _forward(layer: LoraLayer, *args: Any, **kwargs: Any) -> Tensor:
 
 def share_inputs(model: PreTrainedModel, *, in_fp8: bool = False) -> list[SharedInput]:
     """Compute a model's plain LoRA layers together, in place of PEFT's forward, until each is taken out again."""
+    if in_fp8:
+        fp8.check_gpu("train.fp8", "set it to false")
     return [SharedInput(layers, in_fp8=in_fp8) for layers in _groups(model)]
 
 
 def _groups(model: PreTrainedModel) -> Iterator[list[LoraLayer]]:
-    from peft.tuners.lora import Linear, Linear4bit
-
-    def plain(layer: Any) -> bool:
-        return isinstance(layer, Linear) or (isinstance(layer, Linear4bit) and nf4.holds(layer.get_base_layer()))
-
     for block in model.get_decoder().layers:
-        named = {name.rpartition(".")[2]: layer for name, layer in block.named_modules() if plain(layer)}
+        named = {name.rpartition(".")[2]: layer for name, layer in block.named_modules() if _is_plain(layer)}
         for names in TOGETHER:
             if layers := [named[name] for name in names if name in named]:
                 yield layers
+
+
+def _is_plain(layer: Any) -> bool:
+    """Whether an adapted layer is LoRA alone, beside weights that can be read here."""
+    from peft.tuners.lora import Linear, Linear4bit
+
+    if not isinstance(layer, Linear | Linear4bit):
+        return False
+    base = layer.get_base_layer()
+    return not hasattr(base.weight, "quant_state") or nf4.holds(base)

@@ -42,9 +42,7 @@ class Frozen(NamedTuple):
 
 def frozen(layers: Sequence[Linear], *, in_fp8: bool = False) -> Frozen:
     """Of layers that read the same input. Dense weights become parts of one tensor and take no more room for it."""
-    biases = tuple(layer.bias for layer in layers if layer.bias is not None)
-    bias = torch.cat(biases).detach() if biases else None
-    first = layers[0]
+    first, bias = layers[0], _bias(layers)
     if isinstance(first, fp8.Fp8Linear):
         return Frozen("fp8", fp8.join([layer for layer in layers if isinstance(layer, fp8.Fp8Linear)]), bias)
     if nf4.holds(first):
@@ -56,6 +54,16 @@ def frozen(layers: Sequence[Linear], *, in_fp8: bool = False) -> Frozen:
     for layer, part in zip(layers, parts, strict=True):
         layer.weight.data = part
     return Frozen("dense", (weight,), bias)
+
+
+def _bias(layers: Sequence[Linear]) -> Tensor | None:
+    """Zero for layers that have none."""
+    found = [layer.bias for layer in layers]
+    known = next((bias for bias in found if bias is not None), None)
+    if known is None:
+        return None
+    sizes = [layer.out_features for layer in layers]
+    return torch.cat([known.new_zeros(n) if b is None else b for b, n in zip(found, sizes, strict=True)]).detach()
 
 
 def adapted(x: Tensor, dropped: Tensor | None, a: Tensor, bs: Sequence[Tensor], weights: Frozen) -> tuple[Tensor, ...]:
