@@ -145,6 +145,7 @@ def speeds(rows: list[dict[str, Any]]) -> Any:
     for place, (_, row) in enumerate(bars):
         axes.text(row["tokens_per_second"], place, f" {row['tokens_per_second']:,.0f}", va="center", fontsize=7)
     axes.set_xlabel("trained tokens a second")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
@@ -160,6 +161,8 @@ def curves(rows: list[dict[str, Any]]) -> Any:
             label = f"{NAMES.get(kind, kind)}, {row['batch']} rows"
             axes.plot(tokens, row[name], label=label, color=COLOURS[kind], lw=1.2, alpha=0.8)
         axes.set_xlabel("trained tokens")
+        axes.locator_params(axis="x", nbins=4)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_title({"losses": "loss", "grad_norms": "norm of the gradient"}[name], fontsize=10)
     figure.axes[0].legend(fontsize=7, frameon=False)
     return figure
