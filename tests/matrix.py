@@ -114,7 +114,7 @@ def _untrained(quantization: str, reward: bool) -> torch.Tensor:
 
 
 def exact(name: str, folder: Path) -> torch.Tensor:
-    """What the adapter says beside dequantised weights: int8 and fp8 layers round their inputs too, a merged model does not."""
+    """What the adapter says beside dequantised weights: int8 and fp8 layers round their inputs too, merged ones not."""
     if CASES[name][1] not in ("int8", "fp8"):
         return torch.load(folder / name / "reloaded.pt")
     base = load_model(str(TINY), **load(name))

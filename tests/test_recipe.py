@@ -121,3 +121,28 @@ def test_a_model_from_scratch_is_written_without_a_base() -> None:
 def test_the_recipe_names_the_templates_that_exist() -> None:
     templates = pytest.importorskip("steep.prepare.templates")
     assert set(TEMPLATES) == set(templates.SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "train", "message"),
+    [
+        ("fp8", {"method": "full"}, "fp8 weights are rounded and cannot be trained: take `train.method: lora`"),
+        ("fp8", {"lora": {"use_dora": True}}, "PEFT's DoRA measures the weights themselves, and knows none in fp8"),
+        ("fp8", {"lora": {"init_lora_weights": "pissa"}}, "and fp8 ones cannot be changed"),
+        ("fp8", {"lora": {"init_lora_weights": "loftq"}}, "it needs `model.quantization: nf4`"),
+        ("none", {"fp8": True}, "train.fp8 multiplies nf4 weights beside plain LoRA"),
+        ("fp8", {"fp8": True}, "train.fp8 multiplies nf4 weights beside plain LoRA"),
+        ("nf4", {"fp8": True, "lora": {"use_dora": True}}, "train.fp8 multiplies nf4 weights beside plain LoRA"),
+        ("nf4", {"fp8": True, "method": "adalora"}, "train.fp8 multiplies nf4 weights beside plain LoRA"),
+    ],
+)
+def test_what_does_not_go_with_fp8_is_refused(quantization: str, train: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Recipe.model_validate({**SOURCE, "model": {"quantization": quantization}, "train": train})
+
+
+@pytest.mark.parametrize(
+    ("quantization", "train"), [("fp8", {}), ("fp8", {"method": "adalora"}), ("nf4", {"fp8": True})]
+)
+def test_what_goes_with_fp8_is_taken(quantization: str, train: dict[str, Any]) -> None:
+    Recipe.model_validate({**SOURCE, "model": {"quantization": quantization}, "train": train})

@@ -13,7 +13,9 @@ LONG = 2 * WORTHWHILE * SPEED
 
 
 def planned(quantization="none", *, cuda=True, operations=LONG, **train):
-    return make_plan(Train.model_validate({"dtype": "bfloat16", **train}), quantization, cuda=cuda, operations=operations)
+    return make_plan(
+        Train.model_validate({"dtype": "bfloat16", **train}), quantization, cuda=cuda, operations=operations
+    )
 
 
 FULL, ADA, PROMPT = {"method": "full"}, {"method": "adalora"}, {"method": "adaption-prompt"}
@@ -67,7 +69,14 @@ def test_a_choice_and_its_reason(options, name, what, why):
 
 
 def test_what_is_applied_follows_from_the_choices():
-    for options in ({}, FULL, {"objective": "dpo"}, {"compile": False}, {"packing": False}, {"lora": {"use_dora": True}}):
+    for options in (
+        {},
+        FULL,
+        {"objective": "dpo"},
+        {"compile": False},
+        {"packing": False},
+        {"lora": {"use_dora": True}},
+    ):
         plan = planned(**options)
         assert plan.packs == (plan.attention.what == "packed")
         assert plan.chunks == (plan.loss.what == "chunked")

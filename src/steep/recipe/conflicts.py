@@ -93,7 +93,9 @@ def _quantization(recipe: Recipe) -> Iterator[Conflict]:
         message = f"{quantization} weights are rounded and cannot be trained: take `train.method: lora`"
         yield Conflict(QUANTIZATION, METHOD, message)
     if train.fp8 and not (quantization == "nf4" and train.shares_inputs(quantization)):
-        message = "multiplies nf4 weights beside plain LoRA, in one process's memory: only with `model.quantization: nf4`"
+        message = (
+            "train.fp8 multiplies nf4 weights beside plain LoRA: it needs `model.quantization: nf4`, no DoRA or FSDP"
+        )
         yield Conflict(("train", "fp8"), QUANTIZATION, message)
     if train.method != "lora":
         return

@@ -76,7 +76,7 @@ def _in_one_call(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, long
     return found.unsqueeze(0)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator] # else compiled anew for each number of documents
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # else compiled anew for each number of documents
 def _one_by_one(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, scale: float) -> Tensor:
     return per_document(query, key, value, starts.tolist(), scale)
 
