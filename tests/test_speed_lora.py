@@ -96,7 +96,7 @@ def test_loss_and_gradients_are_those_of_peft(family, held):
         {"target_modules": ["k_proj"]},
         {"target_modules": ["v_proj", "up_proj", "down_proj"], "r": 3, "lora_alpha": 5},
         {"r": 1},
-        {"r": 16, "use_rslora": True},
+        {"r": 16, "lora_alpha": 5, "use_rslora": True},
     ],
     ids=["q and v", "k alone", "odd rank", "rank 1", "rslora"],
 )
