@@ -88,9 +88,9 @@ def test_a_run_ends_with_the_scores_two_samples_and_the_report(small_run):
     assert 'Try it: steep generate runs/small "' in out
 
 
-def test_a_run_without_a_terminal_prints_plain_lines_and_no_noise(small_run):
+def test_a_run_without_a_terminal_prints_plain_lines_and_no_noise_beside_how_it_trains(small_run):
     assert re.findall(r"[\x00-\x09\x0b-\x1f]", small_run.stdout) == []
-    assert small_run.stderr == ""
+    assert re.fullmatch(r"attention: .+ \(.+\)\n([a-z0-9]+: .+ \(.+\)\n)+", small_run.stderr)
 
 
 def test_a_second_run_says_unchanged_and_shows_the_same_result(told, small_run):
