@@ -1,4 +1,7 @@
-"""kill -9 at ten random moments: the same command always ends with the weights of a training that was left alone."""
+"""kill -9 at random moments: the same command always ends with the weights of a training that was left alone.
+
+Ten kills, which `steep verify-resume` does by default, take some minutes; here are three.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,12 @@ from steep.resuming import _difference, _steps_done
 from steep.runs import Run
 
 
-@pytest.mark.timeout(1800)
-def test_killed_at_ten_random_moments_a_training_ends_with_the_weights_of_one_that_was_left_alone(
-    small_recipe, tmp_path
-):
-    done = steep("verify-resume", small_recipe, "--steps", "60", "--kills", "10", cwd=tmp_path)
+@pytest.mark.timeout(600)
+def test_killed_at_random_moments_a_training_ends_with_the_weights_of_one_that_was_left_alone(small_recipe, tmp_path):
+    done = steep("verify-resume", small_recipe, "--steps", "60", "--kills", "3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "trained 60 steps without interruption" in done.stdout
-    assert done.stdout.count("killed after step ") == 10
+    assert done.stdout.count("killed after step ") == 3
     assert "tensors of weights are equal to the last bit" in done.stdout
     assert not (tmp_path / "runs" / "small" / "train").exists()
     rows = Run(tmp_path / "runs" / "small" / "verify-resume" / "killed").stage("train") / "metrics.jsonl"
