@@ -1,6 +1,6 @@
 """kill -9 at random moments: the same command always ends with the weights of a training that was left alone.
 
-Ten kills, which `steep verify-resume` does by default, take some minutes; here are three.
+Ten kills (`steep verify-resume RECIPE --kills 10`) take some minutes; here are three.
 """
 
 from __future__ import annotations

@@ -128,6 +128,16 @@ def test_of_fp8_weights_the_sum_is_rounded_like_that_of_peft():
         assert torch.cosine_similarity(found[name].flatten(), one.flatten(), 0) > 0.995, name
 
 
+def test_products_in_fp8_of_other_sizes_are_refused_by_name():
+    bnb = pytest.importorskip("bitsandbytes")
+    model = based(held="nf4")
+    attention = model.model.layers[0].self_attn
+    attention.k_proj = bnb.nn.Linear4bit(64, 40, False, torch.float32, quant_type="nf4").to("cpu")
+    tuned = get_peft_model(model, LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"))
+    with pytest.raises(ModelError, match=r"train.fp8 multiplies in steps of 16, and .*k_proj is 64 x 40: set it to"):
+        share_inputs(tuned.get_base_model(), in_fp8=True)
+
+
 def test_nf4_layers_whose_blocks_lie_across_rows_stay_with_peft():
     bnb = pytest.importorskip("bitsandbytes")
     model = based()

@@ -109,6 +109,13 @@ def check_gpu(option: str, otherwise: str) -> None:
         )
 
 
+def check_size(option: str, name: str, layer: torch.nn.Linear, otherwise: str) -> None:
+    """Raises ModelError for a layer that products in fp8 do not take."""
+    if layer.in_features % 16 or layer.out_features % 16:
+        size = f"{layer.in_features} x {layer.out_features}"
+        raise ModelError(f"{option} multiplies in steps of 16, and {name} is {size}: {otherwise}")
+
+
 def hold_in_fp8(model: torch.nn.Module, whole: Sequence[str]) -> None:
     """Put every linear layer's weights into fp8, but for those whose name ends with one of ``whole``.
 
@@ -118,11 +125,7 @@ def hold_in_fp8(model: torch.nn.Module, whole: Sequence[str]) -> None:
     for name, layer in list(model.named_modules()):
         if not isinstance(layer, torch.nn.Linear) or name.endswith(tuple(whole)):
             continue
-        if layer.in_features % 16 or layer.out_features % 16:
-            size = f"{layer.in_features} x {layer.out_features}"
-            raise ModelError(
-                f"model.quantization: fp8 multiplies in steps of 16, and {name} is {size}: take nf4, or none"
-            )
+        check_size("model.quantization: fp8", name, layer, "take nf4, or none")
         _replace(model, name, Fp8Linear(layer))
     vars(model)["is_loaded_in_fp8"] = True
 

@@ -79,6 +79,9 @@ def share_inputs(model: PreTrainedModel, *, in_fp8: bool = False) -> list[Shared
     """Compute a model's plain LoRA layers together, in place of PEFT's forward, until each is taken out again."""
     if in_fp8:
         fp8.check_gpu("train.fp8", "set it to false")
+        for name, layer in model.named_modules():
+            if _is_plain(layer):
+                fp8.check_size("train.fp8", name, layer.get_base_layer(), "set it to false")
     return [SharedInput(layers, in_fp8=in_fp8) for layers in _groups(model)]
 
 
