@@ -31,11 +31,12 @@ def train_on_ray(training: Training, address: str) -> None:
     workers = training.train.devices * training.train.nodes
     with hold(training.run):
         try:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+            board = False if address == LOCAL else None  # nobody would look at it in so short a life
+            ray.init(address, include_dashboard=board, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError) as error:
             raise SteepError(f"no Ray cluster answers at {address!r} ({error}): start it, or take `local`") from None
         try:
-            cuda = _enough(ray.cluster_resources(), workers)  # type: ignore[no-untyped-call]
+            cuda = enough(ray.cluster_resources(), workers)  # type: ignore[no-untyped-call]
             trainer = TorchTrainer(
                 work,
                 train_loop_config={"folder": str(training.run.folder.resolve())},
@@ -48,7 +49,7 @@ def train_on_ray(training: Training, address: str) -> None:
             ray.shutdown()
 
 
-def _enough(resources: dict[str, float], workers: int) -> bool:
+def enough(resources: dict[str, float], workers: int) -> bool:
     """Whether the workers get GPUs. Raises SteepError where the cluster has too few of what it has."""
     kind = "GPU" if resources.get("GPU") else "CPU"
     if resources.get(kind, 0) < workers:
