@@ -26,9 +26,10 @@ HOLES = {"cpu": 1.4, "cuda": 1.03}
 """What the allocator takes for activations beside their size: on a CPU peaks of tiny were 1.2 (full) to 1.45
 (LoRA); for a GPU it is assumed until ``benchmarks/memory.py`` has told."""
 TRAINED_LOGITS = {"cpu": 2**24, "cuda": 2**27}
-"""As in `steep.speed.loss`, which cannot be imported without torch."""
-TRAINED_HEAD = 4
-"""Times that number, on a GPU, where the head is trained."""
+"""Largest number of logits that `steep.speed.loss` holds at a time: 64 MiB of float32 in a CPU's reach, 256 MiB of
+bfloat16 to keep a GPU busy."""
+TRAINED_HEAD = {"cpu": 1, "cuda": 4}
+"""Times that number where the head is trained: each time its whole gradient is read and written again."""
 ENTRIES = 32768
 """Of the vocabulary, at a time, for which TRL computes log-probabilities in the other objectives."""
 PAIRED, ROLLED = ("dpo", "reward"), ("rloo", "grpo")
@@ -156,8 +157,8 @@ def _loss(shape: Shape, recipe: Recipe, *, cuda: bool) -> float:
     if recipe.train.objective in (*PAIRED, *ROLLED):
         entries = 1 if recipe.train.objective == "reward" else min(ENTRIES, shape.vocab_size)
         return tokens * entries * 12 + hidden + head
-    limit, logits = TRAINED_LOGITS["cuda" if cuda else "cpu"], tokens * shape.vocab_size
-    limit *= TRAINED_HEAD if full and cuda else 1
+    place, logits = "cuda" if cuda else "cpu", tokens * shape.vocab_size
+    limit = TRAINED_LOGITS[place] * (TRAINED_HEAD[place] if full else 1)
     return 8 * min(limit, logits) + hidden + head
 
 

@@ -69,11 +69,19 @@ def by_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def forward(x: Tensor, weight: Tensor, scale: Tensor, turned: Tensor) -> Tensor:
     """(tokens, outputs), in the number format of ``x``."""
-    return scaled_product(*by_rows(x), weight, scale, x.dtype)
+    return product(x, weight, scale)
 
 
 def gradient(dy: Tensor, weight: Tensor, scale: Tensor, turned: Tensor) -> Tensor:
     """(tokens, inputs): the weights' scales go with ``dy``, so that the turned weights need none."""
+    return product_of_gradient(dy, turned, scale)
+
+
+def product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    return scaled_product(*by_rows(x), weight, scale, x.dtype)
+
+
+def product_of_gradient(dy: Tensor, turned: Tensor, scale: Tensor) -> Tensor:
     ones = torch.ones(turned.shape[0], 1, device=dy.device)
     return scaled_product(*by_rows(dy * scale.T.to(dy.dtype)), turned, ones, dy.dtype)
 

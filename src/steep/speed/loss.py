@@ -15,14 +15,11 @@ from torch import Tensor
 
 from steep.errors import ModelError
 from steep.records import IGNORE
+from steep.sizes.training import TRAINED_HEAD
+from steep.sizes.training import TRAINED_LOGITS as LOGITS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-LOGITS = {"cpu": 2**24, "cuda": 2**27}
-"""Largest number of logits at a time: 64 MiB of float32 in a CPU's reach, 256 MiB of bfloat16 to keep a GPU busy."""
-TRAINED_HEAD = {"cpu": 1, "cuda": 4}
-"""Times that number where the head is trained: each time its whole gradient is read and written again."""
 
 
 def use_linear_loss(model: PreTrainedModel, *, compiled: bool = False) -> None:

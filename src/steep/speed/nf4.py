@@ -64,13 +64,11 @@ def gradient(dy: Tensor, scale: Tensor, *parts: Tensor) -> Tensor:
 
 
 def forward_in_fp8(x: Tensor, scale: Tensor, *parts: Tensor) -> Tensor:
-    return fp8.scaled_product(*fp8.by_rows(x), _whole(parts, scale, x.shape[1], "e4m3", 0), scale, x.dtype)
+    return fp8.product(x, _whole(parts, scale, x.shape[1], "e4m3", 0), scale)
 
 
 def gradient_in_fp8(dy: Tensor, scale: Tensor, *parts: Tensor) -> Tensor:
-    turned = _whole(parts, scale, _inputs(dy, parts), "turned", 1)
-    ones = torch.ones(turned.shape[0], 1, device=dy.device)
-    return fp8.scaled_product(*fp8.by_rows(dy * scale.T.to(dy.dtype)), turned, ones, dy.dtype)
+    return fp8.product_of_gradient(dy, _whole(parts, scale, _inputs(dy, parts), "turned", 1), scale)
 
 
 def _whole(parts: Sequence[Tensor], scale: Tensor, inputs: int, form: str, use: int) -> Tensor:
