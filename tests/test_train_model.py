@@ -14,6 +14,7 @@ from steep.errors import ModelError
 from steep.generation import generate
 from steep.models import load_model, load_tokenizer, load_tuned
 from steep.recipe import Lora, Train
+from steep.speed.plan import Plan
 from steep.tokens import encode, encode_prompts
 from steep.train import train_model
 
@@ -159,5 +160,7 @@ def test_nothing_but_steep_speaks_while_a_model_is_trained(train, capfd, method)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(method=method, save_steps=1)
-    assert capfd.readouterr() == ("", "")
+    out, err = capfd.readouterr()
+    assert not out
+    assert [line.split(":")[0] for line in err.splitlines()] == list(Plan.__dataclass_fields__)
     assert (logging.is_progress_bar_enabled(), logging.get_verbosity(), are_progress_bars_disabled()) == before

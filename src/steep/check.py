@@ -215,11 +215,10 @@ def _speed(
     if shape is not None and prepared is not None:
         operations = training_operations(recipe.train, shape.parameters, _work(recipe, prepared).tokens)
     made = make_plan(recipe.train, recipe.model.quantization, cuda=machine.cuda, operations=operations)
-    for name, choice in made.rows():
-        yield Row("speed", name, f"{choice.what}: {choice.why}")
+    yield from (Row("speed", *row) for row in made.rows())
     if asked.train.gradient_checkpointing == "auto":
         chosen = str(recipe.train.gradient_checkpointing).lower()
-        yield Row("speed", "checkpointing", f"{chosen}: the least that fits by the estimate below")
+        yield Row("speed", "checkpointing", f"{chosen} (the least that fits by the estimate below)")
 
 
 # ----------------------------------------------------------------------------------------------------------- memory

@@ -41,6 +41,7 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
         _forms,
         _batch,
         _validation,
+        _checkpointing,
         _devices,
         _evaluation,
         _measured_twice,
@@ -224,6 +225,16 @@ def _validation(recipe: Recipe) -> Iterator[Conflict]:
     for name in ("early_stopping_patience", "load_best_model_at_end"):
         if getattr(train, name):
             yield Conflict(("train", name), steps, "needs the validation loss: set train.eval_steps")
+
+
+def _checkpointing(recipe: Recipe) -> Iterator[Conflict]:
+    train, checkpointing = recipe.train, ("train", "gradient_checkpointing")
+    policy = train.gradient_checkpointing
+    if policy in ("selective", "offloaded") and train.sharded:
+        message = f"FSDP2 computes all layers again or none, not {policy}: set true, or `parallel: ddp`"
+        yield Conflict(checkpointing, ("train", "parallel"), message)
+    if policy == "offloaded" and train.objective not in ("sft", "pretrain"):
+        yield Conflict(checkpointing, OBJECTIVE, f"offloaded is for sft and pretrain: set true for {train.objective}")
 
 
 def _devices(recipe: Recipe) -> Iterator[Conflict]:

@@ -51,8 +51,11 @@ class Plan:
     def compiles(self) -> bool:
         return self.compiled.what == "yes"
 
-    def rows(self) -> Iterator[tuple[str, Choice]]:
-        yield from ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Each choice's name, and what was chosen with the reason."""
+        for name in self.__dataclass_fields__:
+            what, why = getattr(self, name)
+            yield name, f"{what} ({why})"
 
 
 def training_operations(train: Train, parameters: int, tokens: float) -> float:

@@ -148,7 +148,7 @@ def _planned(rows: Dataset, options: Train, model: PreTrainedModel, max_length: 
 def _tell(plan: Plan) -> None:
     out = console(error=True)
     for name, choice in plan.rows():
-        out.print(f"{name}: {choice.what} ({choice.why})", markup=False)
+        out.print(f"{name}: {choice}", markup=False)
 
 
 def _run(
