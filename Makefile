@@ -1,6 +1,7 @@
 # Everything on a fresh machine: `make demo` and `make test` create .venv, install, and run.
 PYTHON ?= python3
 VENV := .venv
+unexport PYTHONDONTWRITEBYTECODE  # with it, each process would compile torch and transformers again: half its start
 
 .PHONY: demo test check install
 .DEFAULT_GOAL := demo

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from steep.recipe import Architecture
     from steep.recipe.model import Model
 
+# bitsandbytes tells of each pass in float32, and on some CPUs of a package that it would like to have
+for noisy in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
+    logging.getLogger(noisy).setLevel(logging.ERROR)
+
 TINY = Path(__file__).parent / "data" / "tiny"
 WHOLE = ("lm_head", "score")
 """Layers that are never quantised."""
@@ -186,7 +190,6 @@ def _mend_quantized(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
         elif isinstance(module, Linear8bitLt):
             _keep_scales(module)
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # a line for each pass in float32
 
 
 def _keep_scales(layer: Any) -> None:
