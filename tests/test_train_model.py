@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
+import math
 import warnings
 from dataclasses import asdict
 
@@ -51,6 +53,22 @@ def test_the_saved_model_gives_the_logits_of_the_one_in_memory(train, tiny_model
     assert (base(input_ids=ids).logits - expected).abs().max() > 0.01
     saved = load_tokenizer(str(tmp_path / "train" / ("model" if method == "full" else "adapter")))
     assert saved.get_vocab() == tokenizer.get_vocab()
+
+
+LEVELS = ["none", "int8", "nf4", "fp8"]
+ADAPTERS = ["lora", "adalora", "adaption-prompt"]
+
+
+@pytest.mark.parametrize(("method", "quantization"), [("full", "none"), *itertools.product(ADAPTERS, LEVELS)])
+def test_in_bfloat16_a_model_is_trained_and_answers(train, tiny_model, tokenizer, tmp_path, method, quantization):
+    base = str(tmp_path / "base")
+    tiny_model.save_pretrained(base)
+    loading = {"dtype": torch.bfloat16, "quantization": quantization}
+    result = train(model=load_model(base, **loading), method=method, dtype="bfloat16", sample_steps=1)
+    assert math.isfinite(result.final_loss)
+    tuned = load_tuned(tmp_path / "train", base, **loading)
+    (answer,) = generate(tuned, tokenizer, encode_prompts(["The kettle"], tokenizer), max_new_tokens=4)
+    assert answer.text
 
 
 def test_the_adapter_holds_trained_matrices_for_every_linear_layer(train, tmp_path):

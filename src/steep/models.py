@@ -236,7 +236,11 @@ def load_tuned(
     model = load_model(base, **loading)
     if tokenizer is not None:
         fit_vocabulary(model, tokenizer)
-    return PeftModel.from_pretrained(model, train_folder / "adapter").eval()
+    tuned = PeftModel.from_pretrained(model, train_folder / "adapter").eval()
+    for name, parameter in tuned.named_parameters():
+        if ".ranknum." in name:  # a number in float32: of AdaLoRA beside int8, a vector of one would make all float32
+            parameter.data = parameter.data.squeeze()
+    return tuned
 
 
 def load_merged(

@@ -76,7 +76,7 @@ def _measuring(options: Train) -> dict[str, Any]:
 
 def _mixed(options: Train) -> bool:
     """Whether float32 parts meet bfloat16 ones in a way that only autocast reconciles."""
-    return options.method in ("full", "adalora") or options.objective == "reward"
+    return options.method != "lora" or options.objective == "reward"
 
 
 def _machine(options: Train) -> dict[str, Any]:
