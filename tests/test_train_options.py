@@ -80,16 +80,41 @@ def test_every_schedule_warms_up_and_ends_where_it_should(train, tmp_path, sched
 
 
 def test_examples_read_from_disk_train_as_those_in_memory(train, tmp_path, tiny_model, monkeypatch):
-    kept, on_disk = [], rows._on_disk
-    monkeypatch.setattr(rows, "_on_disk", lambda tables, cache: (kept.append(cache), on_disk(tables, cache))[1])
+    written, write = [], rows._written
+    monkeypatch.setattr(rows, "_written", lambda tables, path: (written.append(path), write(tables, path))[1])
     before = {name: value.clone() for name, value in tiny_model.state_dict().items()}
     train(name="memory")
     tiny_model.load_state_dict(before)
     pq.write_table(TABLE, tmp_path / "examples.parquet", row_group_size=5)
     train(tmp_path / "examples.parquet", name="disk", streaming=True)
     assert losses(tmp_path / "disk") == losses(tmp_path / "memory")
-    assert kept == [tmp_path / "disk" / "rows" / "0" / "train"]
+    assert written == [tmp_path / "disk" / "rows" / "0" / "train" / "rows.arrow"]
     assert not (tmp_path / "disk" / "rows").exists()
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_examples_are_tokenized_once_for_all_trainings_on_them(train, tmp_path, tiny_model, monkeypatch, streaming):
+    before = {name: value.clone() for name, value in tiny_model.state_dict().items()}
+    more = More(validation=HELD, rows=tmp_path / "kept")
+    train(name="first", more=more, streaming=streaming, eval_steps=6)
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["train.arrow", "validation.arrow"]
+    tiny_model.load_state_dict(before)
+    with monkeypatch.context() as patch:
+        patch.delattr(rows.tokens, "fit_examples")
+        train(name="second", more=more, streaming=streaming, eval_steps=6)
+    without_times = [
+        [{key: row[key] for key in ("loss", "eval_loss", "grad_norm") if key in row} for row in metrics(tmp_path / name)]
+        for name in ("first", "second")
+    ]
+    assert without_times[0] == without_times[1]
+
+
+def test_examples_that_are_refused_leave_no_tokens_for_another_training(train, tmp_path):
+    same = pa.table({"prompt": ["a", "b"], "completion": [" yes", " yes"]})
+    for _ in range(2):
+        with pytest.raises(ModelError, match="there is a single class"):
+            train(same, more=More(rows=tmp_path / "kept"))
+    assert not (tmp_path / "kept").exists()
 
 
 def test_noise_on_the_embeddings_changes_the_course_and_is_gone_afterwards(train, tmp_path, tiny_model, tokenizer):

@@ -36,7 +36,7 @@ class Encoded:
     @property
     def trained(self) -> int:
         """How many tokens are trained. The first token has no predecessor and never is."""
-        return sum(label != IGNORE for label in self.labels[1:])
+        return len(self.labels) - self.labels.count(IGNORE) - (self.labels[:1] not in ([], [IGNORE]))
 
     @property
     def prompt(self) -> int:

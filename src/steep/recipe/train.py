@@ -260,6 +260,11 @@ class Train(Section):
         """Share of the layers whose activations are computed again; `auto` stands for none until it is decided."""
         return {False: 0.0, "auto": 0.0, "selective": 0.5}.get(self.gradient_checkpointing, 1.0)
 
+    @property
+    def mixed(self) -> bool:
+        """Whether, beside bfloat16 weights, there are float32 parts that only autocast reconciles with them."""
+        return self.method != "lora" or self.objective == "reward"
+
     def shares_inputs(self, quantization: str) -> bool:
         """Whether LoRA layers that read one tensor are computed together."""
         return self.method == "lora" and not self.lora.use_dora and not self.sharded and quantization != "int8"

@@ -32,7 +32,7 @@ class Arithmetic:
     @classmethod
     def of(cls, recipe: Recipe, *, cuda: bool) -> Arithmetic:
         half = recipe.train.dtype != "float32"
-        return cls(half, half and (cuda or recipe.train.method == "full"))
+        return cls(half, half and (cuda or recipe.train.mixed))
 
     @property
     def size(self) -> int:

@@ -75,6 +75,7 @@ def _more(stage: Stage, tokenizer: PreTrainedTokenizerBase, decided: Train) -> M
         home=stage.folder,
         base=resolve(recipe.model.base, stage.folder),
         new_tokens=tuple(tokenizer.convert_tokens_to_ids(recipe.model.added_tokens)),
+        rows=stage.run.need("prepare") / "rows",
         rows_at_first=decided.rows_at_a_time if recipe.train.batch_size == "auto" else None,
     )
 

@@ -74,16 +74,11 @@ def _measuring(options: Train) -> dict[str, Any]:
     }
 
 
-def _mixed(options: Train) -> bool:
-    """Whether float32 parts meet bfloat16 ones in a way that only autocast reconciles."""
-    return options.method != "lora" or options.objective == "reward"
-
-
 def _machine(options: Train) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     # on a CPU, adapters beside bfloat16 weights need no autocast, which would cost more than it saves
     return {
-        "bf16": options.dtype == "bfloat16" and (cuda or _mixed(options)),
+        "bf16": options.dtype == "bfloat16" and (cuda or options.mixed),
         "use_cpu": not cuda,
         "dataloader_pin_memory": cuda,
         "dataloader_num_workers": 1

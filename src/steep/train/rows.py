@@ -6,7 +6,7 @@ TRL's own tokenization is never used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -28,6 +28,7 @@ Examples: TypeAlias = pa.Table | Path
 """A table, or the Parquet file that holds it, which is read piece by piece."""
 IDS = pa.list_(pa.int32())
 AT_ONCE = 1000
+ROWS = "rows.arrow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,29 @@ class Encoder:
     options: Train
     fit: tokens.Fit
 
-    def rows(self, examples: Examples, cache: Path) -> Dataset:
-        """All of them; with ``train.streaming`` in a file under ``cache`` that is read as rows are needed.
+    def rows(self, examples: Examples, work: Path, kept: Path | None = None) -> Dataset:
+        """All of them; with ``train.streaming`` in a file under ``work`` that is read as rows are needed.
 
-        Raises ModelError where an example breaks a safeguard, or none can be trained.
+        ``kept`` is where they are left, or found, for another training on the same examples. Raises ModelError where an
+        example breaks a safeguard, or none can be trained.
         """
+        if kept is None and not self.options.streaming:
+            return self._checked(examples, _in_memory)
+        work.mkdir(parents=True, exist_ok=True)
+        path = work / ROWS  # a link to `kept`: what datasets makes of rows, it keeps beside their file
+        path.unlink(missing_ok=True)
+        if kept is None or not kept.exists():
+            self._checked(examples, lambda tables: _written(tables, path))
+            if kept is not None:
+                kept.parent.mkdir(exist_ok=True)
+                path.replace(kept)
+        if kept is not None:
+            path.symlink_to(kept.resolve())
+        return _from_file(path, in_memory=not self.options.streaming)
+
+    def _checked(self, examples: Examples, made: Callable[[Iterator[pa.Table]], Dataset]) -> Dataset:
         classes = Classes()
-        tables = self._tables(examples, classes)
-        dataset = _on_disk(tables, cache) if self.options.streaming else _in_memory(tables)
+        dataset = made(self._tables(examples, classes))
         if not len(dataset):
             raise ModelError(
                 "there is no example to train on: prepare left none, or prepare.overlength dropped them all"
@@ -121,15 +137,19 @@ def _in_memory(tables: Iterator[pa.Table]) -> Dataset:
     return Dataset(pa.concat_tables(found)) if found else Dataset.from_dict({})
 
 
-def _on_disk(tables: Iterator[pa.Table], cache: Path) -> Dataset:
+def _written(tables: Iterator[pa.Table], path: Path) -> Dataset:
     from datasets import Dataset
 
-    cache.mkdir(parents=True, exist_ok=True)
-    path, writer = cache / "rows.arrow", None
-    for table in tables:
-        writer = writer or pa.ipc.new_stream(path, table.schema)
-        writer.write_table(table)
-    if writer is None:
+    first = next(tables, None)
+    if first is None:
         return Dataset.from_dict({})
-    writer.close()
-    return Dataset.from_file(str(path))
+    with pa.ipc.new_stream(path, first.schema) as writer:
+        for table in (first, *tables):
+            writer.write_table(table)
+    return _from_file(path, in_memory=False)
+
+
+def _from_file(path: Path, *, in_memory: bool) -> Dataset:
+    from datasets import Dataset
+
+    return Dataset.from_file(str(path), in_memory=in_memory)

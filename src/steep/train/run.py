@@ -78,6 +78,8 @@ class More:
     """Ids of tokens that the base model does not have."""
     rows_at_first: int | None = None
     """With `batch_size: auto`, the rows that are tried first; by default those of a whole step."""
+    rows: Path | None = None
+    """Folder in which the examples' token ids are left, or found, for another training on the same ones."""
 
 
 def train_model(
@@ -102,11 +104,13 @@ def train_model(
     check_model(model, tokenizer, max_length)
     resume, before = by_main(lambda: checkpoints.last_state(folder))
     encoder = Encoder(tokenizer, options, more.fit or Fit(None if options.objective == "pretrain" else max_length))
-    cache = folder / "rows" / os.environ.get("RANK", "0")
-    rows = encoder.rows(examples, cache / "train")
+    work = folder / "rows" / os.environ.get("RANK", "0")
+    rows = encoder.rows(examples, work / "train", more.rows and more.rows / "train.arrow")
     if options.objective in ROLLOUTS:
         check_prompts(rows, tokenizer, model.config.max_position_embeddings - options.rollouts.max_completion_length)
-    held = encoder.rows(more.validation, cache / "validation") if more.validation is not None else None
+    held = None
+    if more.validation is not None:
+        held = encoder.rows(more.validation, work / "validation", more.rows and more.rows / "validation.arrow")
     plan = _planned(rows, options, model, max_length)
     by_main(lambda: _tell(plan))
     setting = Setting(model, tokenizer, max_length, folder, more.home, list(more.new_tokens))
@@ -126,9 +130,9 @@ def train_model(
                 callbacks = [*_callbacks(trainer, options, setting, resume, prompts)]
                 _run(trainer, resume, before, callbacks, options, setting)
         save(trainer, options, setting, begun)
-    shutil.rmtree(cache, ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
     with suppress(OSError):  # not there, or another process's rows are in it still
-        cache.parent.rmdir()
+        work.parent.rmdir()
     return by_main(lambda: _summarise(_result(trainer, options, folder), folder))
 
 
