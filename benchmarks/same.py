@@ -56,9 +56,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = compared(options, Path(folder))
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        add(found, options.json)
     if not found["same"]:
         raise SystemExit("the trainings differ")
+
+
+def add(found: dict[str, Any], path: Path) -> None:
+    """To the runs in the file, in place of one with the same options."""
+    old = json.loads(path.read_text("utf-8")) if path.exists() else []
+    runs = [run for run in old if run["options"] != found["options"]]
+    path.write_text(json.dumps([*runs, found], indent=1) + "\n", "utf-8")
 
 
 def compared(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -81,7 +88,7 @@ def compared(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     print(
         f"losses apart by at most {gap:.1e} of their size; allowed {limit:.1e}; {tokens} tokens, {documents} documents"
     )
-    said = {name: str(value) for name, value in vars(options).items() if name not in ("data", "json")}
+    said = {name: value for name, value in vars(options).items() if name not in ("data", "json")}
     return {"machine": machine(), "options": said, "curves": curves, "gap": gap, "limit": limit, "same": gap <= limit}
 
 

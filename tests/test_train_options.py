@@ -103,7 +103,10 @@ def test_examples_are_tokenized_once_for_all_trainings_on_them(train, tmp_path, 
         patch.delattr(rows.tokens, "fit_examples")
         train(name="second", more=more, streaming=streaming, eval_steps=6)
     without_times = [
-        [{key: row[key] for key in ("loss", "eval_loss", "grad_norm") if key in row} for row in metrics(tmp_path / name)]
+        [
+            {key: row[key] for key in ("loss", "eval_loss", "grad_norm") if key in row}
+            for row in metrics(tmp_path / name)
+        ]
         for name in ("first", "second")
     ]
     assert without_times[0] == without_times[1]

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from steep.recipe import Train
 
-WORTHWHILE = 240.0
-"""Seconds of training above which compiling, which takes about forty, pays: it saves a quarter to a half of them."""
+WORTHWHILE = 60.0
+"""Seconds of training above which compiling, which takes four to thirteen, pays: it saves a quarter to a half of them
+(benchmarks/results/train.json). PyTorch keeps what it compiled in a folder of the machine for the next run."""
 SPEED = 3e14
 """Floating-point operations a second that a GPU of this field does while it trains."""
 
