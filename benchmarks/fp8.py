@@ -15,15 +15,14 @@ import argparse
 import gc
 import json
 import lzma
-import platform
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
+from parallel import machine
 
 from steep.models import TINY, load_model, load_tokenizer, new_model
 from steep.recipe import Architecture, Train
@@ -144,12 +143,6 @@ def paragraphs(path: Path, characters: int) -> list[str]:
             pieces.append(piece)
             piece = ""
     return pieces
-
-
-def machine() -> dict[str, Any]:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    packages = ("torch", "transformers", "trl", "peft", "bitsandbytes")
-    return {"device": device, "python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def main() -> None:
     settings = QUICK if options.quick else SETTINGS
     gpus = 2 if options.quick else options.gpus or len(device_names())
     options.folder.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = {"machine": machine(options.quick), "length": LENGTH, "settings": []}
+    results: dict[str, Any] = {"machine": machine(), "length": LENGTH, "settings": []}
     for shape in sorted({setting.shape for name, setting in settings.items() if wanted(name, options)}):
         started([sys.executable, __file__, "--make", shape, "--folder", options.folder], options, f"{shape}.log")
     for name, setting in settings.items():
@@ -297,10 +297,10 @@ def device_names() -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def machine(quick: bool) -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     packages = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
     return {
-        "devices": [platform.machine()] if quick else device_names(),
+        "devices": device_names() if shutil.which("nvidia-smi") else [platform.machine()],
         "python": platform.python_version(),
         "cores": len(os.sched_getaffinity(0)),
         **{package: version(package) for package in packages},

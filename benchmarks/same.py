@@ -24,8 +24,8 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from fp8 import machine, paragraphs
-from parallel import make
+from fp8 import paragraphs
+from parallel import machine, make
 from training_engines import TARGETS
 
 from steep.models import TINY, load_model, load_tokenizer

@@ -25,6 +25,7 @@ KINDS = {
     "full by FSDP2, packed": {"method": "full"},
     "full by FSDP2, unpacked": {"method": "full", "packing": False},
     "full by FSDP2, checkpointed": {"method": "full", "gradient_checkpointing": True},
+    "LoRA by FSDP2, checkpointed": {"method": "lora", "parallel": "fsdp", "gradient_checkpointing": True},
     "QLoRA by FSDP2": {"method": "lora", "parallel": "fsdp", "quantized": True},
 }
 DDP, FSDP = [kind for kind in KINDS if "FSDP2" not in kind], [kind for kind in KINDS if "FSDP2" in kind]

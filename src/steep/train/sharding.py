@@ -7,6 +7,7 @@ of processes. accelerate writes parts, or another file than it writes without FS
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from steep.runs import is_main
 if TYPE_CHECKING:
     from transformers import Trainer
 
-WRAPPED = "._checkpoint_wrapped_module"
+WRAPPED = "_checkpoint_wrapped_module"
 """What activation checkpointing adds to a name."""
 OPTIMIZER = "optimizer.pt"
 """As transformers calls it."""
@@ -47,7 +48,25 @@ def whole(tensor: Tensor) -> Tensor:
 def trained_parameters(model: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            yield name.replace(WRAPPED, ""), parameter
+            yield name.replace(f".{WRAPPED}", ""), parameter
+
+
+@contextmanager
+def unwrapped(model: torch.nn.Module) -> Iterator[None]:
+    """Modules under the names that they have without activation checkpointing: by them PEFT finds its layers."""
+    places = [
+        (parent, name, wrapper)
+        for parent in [*model.modules()]
+        for name, wrapper in parent.named_children()
+        if hasattr(wrapper, WRAPPED)
+    ]
+    for parent, name, wrapper in places:
+        setattr(parent, name, getattr(wrapper, WRAPPED))
+    try:
+        yield
+    finally:
+        for parent, name, wrapper in places:
+            setattr(parent, name, wrapper)
 
 
 def trained_weights(model: Any) -> dict[str, Tensor]:

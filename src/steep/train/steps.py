@@ -56,7 +56,8 @@ class Steps:
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         if self.args.fsdp:  # type: ignore[attr-defined]
             weights = sharding.trained_weights(self.model)  # type: ignore[attr-defined]
-            self._save(output_dir, state_dict=weights)  # type: ignore[attr-defined]
+            with sharding.unwrapped(self.model):  # type: ignore[attr-defined]
+                self._save(output_dir, state_dict=weights)  # type: ignore[attr-defined]
         else:
             super().save_model(output_dir, _internal_call)  # type: ignore[misc]
 
