@@ -215,6 +215,11 @@ CASES = [
         "int8 weights cannot be taken apart: take nf4, or `parallel: ddp`", {"model": {"quantization": "int8"}}, **TWO
     ),
     case("pissa starts from whole weights: set `parallel: ddp`", **TWO, **PISSA),
+    case(
+        "new tokens' rows are trained beside the whole embedding: set `parallel: ddp`, or take method full",
+        TOKENS,
+        **TWO,
+    ),
     case("one process cannot write with a part of the model: leave it out", sample_steps=5, **TWO),
     case(
         "the best weights are taken up again by one process alone: leave it out, or set `parallel: ddp`",
@@ -223,7 +228,15 @@ CASES = [
         load_best_model_at_end=True,
         **TWO,
     ),
-    case("muon needs whole matrices: set `parallel: ddp`", method="full", optim="muon", devices=2),
+    *(
+        case(
+            f"{optim} needs whole weights: take adamw_torch_fused, or set `parallel: ddp`",
+            method="full",
+            optim=optim,
+            devices=2,
+        )
+        for optim in ("muon", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "lion_8bit", "adafactor")
+    ),
     case(
         "completion needs a template with prompt and completion, such as alpaca; plain has neither",
         {"evaluate": ["completion"]},

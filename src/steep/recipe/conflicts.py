@@ -19,6 +19,8 @@ Keys = tuple[str | int, ...]
 
 METHOD, OBJECTIVE = ("train", "method"), ("train", "objective")
 QUANTIZATION, TEMPLATE = ("model", "quantization"), ("prepare", "template")
+IN_PARTS = ("adamw_torch_fused", "adamw_torch", "sgd")
+"""Optimizers of PyTorch that step on a part of a weight (DTensor); bitsandbytes' and transformers' own do not."""
 BATCH, ADDED = ("train", "batch_size"), ("model", "added_tokens")
 
 
@@ -251,6 +253,9 @@ def _devices(recipe: Recipe) -> Iterator[Conflict]:
     if train.method == "lora" and train.lora.init_lora_weights in ("pissa", "loftq"):
         message = f"{train.lora.init_lora_weights} starts from whole weights: set `parallel: ddp`"
         yield Conflict(parallel, ("train", "lora", "init_lora_weights"), message)
+    if train.method == "lora" and recipe.model.added_tokens:
+        message = "new tokens' rows are trained beside the whole embedding: set `parallel: ddp`, or take method full"
+        yield Conflict(parallel, ADDED, message)
     if train.sample_steps:
         yield Conflict(
             parallel, ("train", "sample_steps"), "one process cannot write with a part of the model: leave it out"
@@ -258,8 +263,9 @@ def _devices(recipe: Recipe) -> Iterator[Conflict]:
     if train.load_best_model_at_end:
         message = "the best weights are taken up again by one process alone: leave it out, or set `parallel: ddp`"
         yield Conflict(parallel, ("train", "load_best_model_at_end"), message)
-    if train.optim == "muon":
-        yield Conflict(parallel, ("train", "optim"), "muon needs whole matrices: set `parallel: ddp`")
+    if train.optim not in IN_PARTS:
+        message = f"{train.optim} needs whole weights: take {IN_PARTS[0]}, or set `parallel: ddp`"
+        yield Conflict(parallel, ("train", "optim"), message)
 
 
 def _evaluation(recipe: Recipe) -> Iterator[Conflict]:
