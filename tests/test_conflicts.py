@@ -180,7 +180,7 @@ CASES = [
     case("8 rows cannot be shared evenly by 3 devices", batch_size="auto", devices=3),
     case("needs examples to measure: set prepare.split.validation, such as 0.05", eval_steps=5),
     case(
-        "must divide eval_steps (5), so that the weights of every measurement are there",
+        "must be as eval_steps (5), so that the best weights are among those saved",
         {"prepare": {"split": {"validation": 0.1}}},
         eval_steps=5,
         save_steps=2,

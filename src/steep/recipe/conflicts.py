@@ -220,8 +220,8 @@ def _validation(recipe: Recipe) -> Iterator[Conflict]:
         if not recipe.prepare.split.validation:
             message = "needs examples to measure: set prepare.split.validation, such as 0.05"
             yield Conflict(steps, ("prepare", "split", "validation"), message)
-        if train.load_best_model_at_end and train.eval_steps % train.save_steps:
-            message = f"must divide eval_steps ({train.eval_steps}), so that the weights of every measurement are there"
+        if train.load_best_model_at_end and train.save_steps != train.eval_steps:
+            message = f"must be as eval_steps ({train.eval_steps}), so that the best weights are among those saved"
             yield Conflict(("train", "save_steps"), steps, message)
         return
     for name in ("early_stopping_patience", "load_best_model_at_end"):
