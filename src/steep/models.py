@@ -140,6 +140,8 @@ def load_model(name: str, **loading: Unpack[Loading]) -> PreTrainedModel:
     """Load a causal language model, or a reward model, onto this process's GPU, or the CPU where there is none."""
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+    if loading.get("reward") and (Path(name) / "adapter_config.json").is_file():
+        return _load_reward_adapter(name, loading)
     options: dict[str, Any] = {"dtype": loading["dtype"], "revision": loading.get("revision")}
     kind = AutoModelForCausalLM
     if loading.get("reward"):
@@ -159,6 +161,16 @@ def load_model(name: str, **loading: Unpack[Loading]) -> PreTrainedModel:
 
         hold_in_fp8(model, WHOLE)
     return model
+
+
+def _load_reward_adapter(name: str, loading: Loading) -> PreTrainedModel:
+    """By PEFT: transformers 5.17 leaves the score that belongs to an adapter at random numbers."""
+    from peft import PeftConfig, PeftModel
+
+    with _explained(name, "adapter"):
+        base = PeftConfig.from_pretrained(name).base_model_name_or_path
+    loading = {**loading, "revision": None}
+    return PeftModel.from_pretrained(load_model(base, **loading), name).eval()
 
 
 def _quantized(loading: Loading) -> BitsAndBytesConfig:

@@ -56,8 +56,9 @@ class Steps:
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         if self.args.fsdp:  # type: ignore[attr-defined]
             weights = sharding.trained_weights(self.model)  # type: ignore[attr-defined]
-            with sharding.unwrapped(self.model):  # type: ignore[attr-defined]
-                self._save(output_dir, state_dict=weights)  # type: ignore[attr-defined]
+            if is_main():
+                with sharding.unwrapped(self.model):  # type: ignore[attr-defined]
+                    self._save(output_dir, state_dict=weights)  # type: ignore[attr-defined]
         else:
             super().save_model(output_dir, _internal_call)  # type: ignore[misc]
 
@@ -70,10 +71,13 @@ class Steps:
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)  # type: ignore[attr-defined]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if not self.args.fsdp or checkpoint is None:  # type: ignore[attr-defined]
-            super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        if checkpoint is None:
             return
-        sharding.load_optimizer(self.optimizer, Path(checkpoint))  # type: ignore[attr-defined]
+        if self.args.fsdp:  # type: ignore[attr-defined]
+            sharding.load_optimizer(self.optimizer, Path(checkpoint))  # type: ignore[attr-defined]
+        else:  # by way of the host: PyTorch 2.11 does not know the place `cpu:0` that transformers names
+            state = torch.load(Path(checkpoint) / sharding.OPTIMIZER, map_location="cpu", weights_only=True)
+            self.optimizer.load_state_dict(state)  # type: ignore[attr-defined]
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))  # type: ignore[attr-defined]
 
     def _load_best_model(self) -> None:
