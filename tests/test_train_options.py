@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import weakref
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -90,6 +91,20 @@ def test_examples_read_from_disk_train_as_those_in_memory(train, tmp_path, tiny_
     assert losses(tmp_path / "disk") == losses(tmp_path / "memory")
     assert written == [tmp_path / "disk" / "rows" / "0" / "train" / "rows.arrow"]
     assert not (tmp_path / "disk" / "rows").exists()
+
+
+def test_rows_for_the_disk_are_made_a_portion_at_a_time(tmp_path):
+    made = []
+
+    def tables():
+        for number in range(5):
+            table = pa.table({"input_ids": [[number]]})
+            made.append(weakref.ref(table))
+            yield table
+            del table
+            assert sum(one() is not None for one in made) <= 2
+
+    assert len(rows._written(tables(), tmp_path / "rows.arrow")) == 5
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -144,7 +145,7 @@ def _written(tables: Iterator[pa.Table], path: Path) -> Dataset:
     if first is None:
         return Dataset.from_dict({})
     with pa.ipc.new_stream(path, first.schema) as writer:
-        for table in (first, *tables):
+        for table in chain([first], tables):
             writer.write_table(table)
     return _from_file(path, in_memory=False)
 
