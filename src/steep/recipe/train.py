@@ -210,7 +210,7 @@ class Train(Section):
     early_stopping_patience: Count | None = None
     """Stop after so many measurements without a better one."""
     load_best_model_at_end: bool = False
-    """Keep the weights with the smallest validation loss, not the last ones."""
+    """Keep the weights with the smallest validation loss, not the last ones; `save_steps` must then be `eval_steps`."""
     sample_steps: Count | None = None
     """Let the model answer a few validation or training prompts every so many steps; on the terminal and in
     `samples.jsonl`."""
