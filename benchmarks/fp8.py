@@ -18,7 +18,7 @@ import lzma
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import torch
@@ -41,6 +41,18 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+class Scale(NamedTuple):
+    steps: int
+    batch: int
+    held_out: int
+    """Pieces of text."""
+    characters: int
+    """Of the abstracts."""
+
+
+LARGE, TINIER, QUICK = Scale(120, 16, 400, 12_000_000), Scale(120, 4, 100, 12_000_000), Scale(10, 2, 40, 400_000)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -57,29 +69,22 @@ def main() -> None:
 
 
 def measured(data: Path, folder: Path, *, quick: bool, tiny: bool) -> Any:
-    steps = 10 if quick else 120
+    scale = QUICK if quick else TINIER if tiny else LARGE
     tokenizer = load_tokenizer(str(TINY))
     base = TINY if tiny else folder / "base"
     if not tiny:
         begin = time.perf_counter()
         loss = pretrained(data, tokenizer, base, quick=quick)
         print(f"books: loss {loss:.3f} after {time.perf_counter() - begin:.0f} s", flush=True)
-    batch = 2 if quick else 4 if tiny else 16
-    held_out = 40 if quick else 100 if tiny else 400
-    abstracts = paragraphs(data / "pretrain" / "abstracts.txt.xz", 400_000 if quick else 12_000_000)
-    train, held = pa.table({"text": abstracts[held_out:]}), pa.table({"text": abstracts[:held_out]})
+    abstracts = paragraphs(data / "pretrain" / "abstracts.txt.xz", scale.characters)
+    held, train = (pa.table({"text": part}) for part in (abstracts[: scale.held_out], abstracts[scale.held_out :]))
     for rate in RATES[:1] if quick else RATES:
         exact = None
         for kind, (quantization, more) in KINDS.items():
             options = Train(
-                **{"method": "lora", "objective": "pretrain", "max_steps": steps, "batch_size": batch},
-                **{
-                    "learning_rate": rate,
-                    "eval_steps": steps,
-                    "lr_scheduler_type": "constant",
-                    "compile": not (quick or tiny),
-                },
-                **{"dtype": "float32" if quick else "bfloat16", **more},
+                **{"method": "lora", "objective": "pretrain", "max_steps": scale.steps, "batch_size": scale.batch},
+                **{"learning_rate": rate, "eval_steps": scale.steps, "lr_scheduler_type": "constant"},
+                **{"compile": scale is LARGE, "dtype": "float32" if quick else "bfloat16", **more},
             )
             dtype = torch.float32 if quick else torch.bfloat16
             model = load_model(str(base), dtype=dtype, quantization=quantization)

@@ -16,7 +16,6 @@ import argparse
 import gc
 import json
 import tempfile
-import zlib
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -26,13 +25,13 @@ import pyarrow as pa
 import torch
 from fp8 import paragraphs
 from parallel import machine, make
-from training_engines import TARGETS
+from training_engines import RANK, lora, same_start
 
 from steep.models import TINY, load_model, load_tokenizer
 from steep.recipe import Train
 from steep.train import More, run, train_model
 
-RANK, LIMIT = 16, 1e-5
+LIMIT = 1e-5
 Curve = list[tuple[float, float]]
 """Loss and gradient norm of each step."""
 Document = tuple[torch.Tensor, torch.Tensor]
@@ -102,15 +101,6 @@ def largest_gap(one: Curve, other: Curve) -> float:
     return max(abs(left - right) / right for (left, _), (right, _) in zip(one, other, strict=True))
 
 
-def start(model: torch.nn.Module, seed: int) -> None:
-    """PEFT's uniform start of A, from numbers that depend on the matrix's name and the seed alone."""
-    for name, values in model.named_parameters():
-        if "lora_A" in name:
-            draw = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name.replace('.default', '')}".encode()))
-            drawn = torch.rand(values.shape, generator=draw) * 2 - 1
-            values.data.copy_(drawn / values.shape[1] ** 0.5)
-
-
 def by_steep(options: argparse.Namespace, base: Path, folder: Path) -> tuple[Curve, list[list[Document]]]:
     """As `steep run` trains, and the documents of each step."""
     tokenizer, steps = load_tokenizer(str(base)), list[list[Document]]()
@@ -146,7 +136,7 @@ def watching(made: Callable[..., Any], steps: list[list[Document]]) -> Callable[
             return step(model, inputs, *more, **named)
 
         trainer.training_step = training_step
-        start(trainer.model, seed=0)
+        same_start(trainer.model)
         return trainer
 
     return make_trainer
@@ -160,15 +150,14 @@ def documents(inputs: dict[str, torch.Tensor]) -> list[Document]:
 
 
 def plain(options: argparse.Namespace, base: Path, steps: list[list[Document]], seed: int) -> Curve:
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
     from transformers import AutoModelForCausalLM
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = AutoModelForCausalLM.from_pretrained(base, dtype=trained_dtype(options)).to(device)
     if not options.full:
-        config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS, task_type="CAUSAL_LM")
-        model = get_peft_model(model, config)
-        start(model, seed)
+        model = get_peft_model(model, lora())
+        same_start(model, seed)
     model.train()
     trained = [one for one in model.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=rate(options), weight_decay=0.0)

@@ -162,13 +162,13 @@ def compile_seconds() -> float:
     return round(calculate_time_spent().get("total_wall_time", 0.0), 1)
 
 
-def same_start(model: Any) -> None:
-    """PEFT's uniform start of A, from numbers that depend on the matrix's name alone."""
+def same_start(model: Any, seed: int = 0) -> None:
+    """PEFT's uniform start of A, from numbers that depend on the matrix's name and the seed alone."""
     import torch
 
     for name, values in model.named_parameters():
         if "lora_A" in name:
-            draw = torch.Generator().manual_seed(zlib.crc32(name.replace(".default", "").encode()))
+            draw = torch.Generator().manual_seed(zlib.crc32(name.replace(".default", "").encode()) + seed)
             drawn = torch.rand(values.shape, generator=draw) * 2 - 1
             values.data.copy_(drawn / values.shape[1] ** 0.5)
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from steep.machine import Machine
 from steep.recipe import Recipe
+from steep.recipe.train import SUPERVISED
 from steep.sizes import Memory, Shape, training_memory
 
 SHARE = 0.9
@@ -60,7 +61,7 @@ def _policies(recipe: Recipe, machine: Machine) -> tuple[bool | str, ...]:
         return (train.gradient_checkpointing,)
     if train.sharded:
         return False, True
-    if not machine.cuda or train.objective not in ("sft", "pretrain"):
+    if not machine.cuda or train.objective not in SUPERVISED:
         return False, "selective", True
     return False, "selective", True, "offloaded"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from steep.recipe.train import PREFERENCES, ROLLOUTS
+from steep.recipe.train import PREFERENCES, ROLLOUTS, SUPERVISED
 
 if TYPE_CHECKING:
     from steep.recipe import Recipe
@@ -19,9 +19,9 @@ Keys = tuple[str | int, ...]
 
 METHOD, OBJECTIVE = ("train", "method"), ("train", "objective")
 QUANTIZATION, TEMPLATE = ("model", "quantization"), ("prepare", "template")
+BATCH, ADDED = ("train", "batch_size"), ("model", "added_tokens")
 IN_PARTS = ("adamw_torch_fused", "adamw_torch", "sgd")
 """Optimizers of PyTorch that step on a part of a weight (DTensor); bitsandbytes' and transformers' own do not."""
-BATCH, ADDED = ("train", "batch_size"), ("model", "added_tokens")
 
 
 class Conflict(NamedTuple):
@@ -235,7 +235,7 @@ def _checkpointing(recipe: Recipe) -> Iterator[Conflict]:
     if policy in ("selective", "offloaded") and train.sharded:
         message = f"FSDP2 computes all layers again or none, not {policy}: set true, or `parallel: ddp`"
         yield Conflict(checkpointing, ("train", "parallel"), message)
-    if policy == "offloaded" and train.objective not in ("sft", "pretrain"):
+    if policy == "offloaded" and train.objective not in SUPERVISED:
         yield Conflict(checkpointing, OBJECTIVE, f"offloaded is for sft and pretrain: set true for {train.objective}")
 
 
@@ -243,7 +243,7 @@ def _devices(recipe: Recipe) -> Iterator[Conflict]:
     train, parallel = recipe.train, ("train", "parallel")
     if train.devices * train.nodes == 1 or not train.sharded:
         return
-    if train.objective not in ("sft", "pretrain"):
+    if train.objective not in SUPERVISED:
         message = f"fsdp trains sft and pretrain; {train.objective} needs `parallel: ddp`"
         yield Conflict(parallel, OBJECTIVE, message)
     if train.method in ("adalora", "adaption-prompt"):

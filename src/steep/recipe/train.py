@@ -10,6 +10,8 @@ from steep.section import Count, Fraction, NoSwitch, NotNegative, Positive, Sect
 
 Factor = Annotated[int, Field(ge=2), NoSwitch]
 
+SUPERVISED = ("sft", "pretrain")
+"""Objectives whose loss is that of the examples' own next tokens."""
 PREFERENCES = ("dpo", "reward")
 """Objectives whose examples are a prompt with a chosen and a rejected answer."""
 ROLLOUTS = ("rloo", "grpo")

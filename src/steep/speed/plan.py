@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from steep.recipe import Train
+from steep.recipe.train import SUPERVISED
 
 WORTHWHILE = 60.0
 """Seconds of training above which compiling, which takes four to thirteen, pays: it saves a quarter to a half of them
@@ -67,7 +68,7 @@ def training_operations(train: Train, parameters: int, tokens: float) -> float:
 
 def make_plan(train: Train, quantization: str, *, cuda: bool, operations: float | None) -> Plan:
     """``operations``: of the whole training on each device, where they are known."""
-    supervised = train.objective in ("sft", "pretrain")
+    supervised = train.objective in SUPERVISED
     packed = supervised and train.packing
     return Plan(
         attention=_attention(packed, cuda=cuda),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from steep.recipe import Train
+from steep.recipe.train import SUPERVISED
 from steep.train.parallel import parallel_arguments
 
 SCHEDULES = {"constant": "constant_with_warmup"}
@@ -81,7 +82,5 @@ def _machine(options: Train) -> dict[str, Any]:
         "bf16": options.dtype == "bfloat16" and (cuda or options.mixed),
         "use_cpu": not cuda,
         "dataloader_pin_memory": cuda,
-        "dataloader_num_workers": 1
-        if cuda and options.objective in ("sft", "pretrain")
-        else 0,  # the next batch is there
+        "dataloader_num_workers": 1 if cuda and options.objective in SUPERVISED else 0,  # the next batch is there
     }

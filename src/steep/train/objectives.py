@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steep.recipe import Train
-from steep.recipe.train import ROLLOUTS
+from steep.recipe.train import ROLLOUTS, SUPERVISED
 from steep.rewards import load_reward
 from steep.train.adapters import peft_config
 from steep.train.arguments import shared_arguments
@@ -123,7 +123,7 @@ def make_trainer(rows: Dataset, validation: Dataset | None, options: Train, sett
 def _fill(trainer: Any, options: Train, tokenizer: PreTrainedTokenizerBase) -> None:
     """Round the packed rows up, so that each process has as many; of pairs, accelerate repeats some."""
     rows, places = len(trainer.train_dataset), trainer.args.world_size
-    if places > 1 and options.objective in ("sft", "pretrain"):
+    if places > 1 and options.objective in SUPERVISED:
         multiple = places * trainer.args.per_device_train_batch_size
         trainer.train_dataset = filled(trainer.train_dataset, multiple, tokenizer.pad_token_id)
         trainer.filling = len(trainer.train_dataset) - rows

@@ -40,14 +40,15 @@ class Encoder:
     options: Train
     fit: tokens.Fit
 
-    def rows(self, examples: Examples, work: Path, kept: Path | None = None) -> Dataset:
+    def rows(self, examples: Examples, work: Path, keep: Path | None = None) -> Dataset:
         """All of them; with ``train.streaming`` in a file under ``work`` that is read as rows are needed.
 
-        ``kept`` is where they are left, or found, for another training on the same examples. Raises ModelError where an
-        example breaks a safeguard, or none can be trained.
+        In the folder ``keep`` they are left, or found, under the name of ``work`` for another training on the same
+        examples. Raises ModelError where an example breaks a safeguard, or none can be trained.
         """
-        if kept is None and not self.options.streaming:
+        if keep is None and not self.options.streaming:
             return self._checked(examples, _in_memory)
+        kept = keep / f"{work.name}.arrow" if keep else None
         work.mkdir(parents=True, exist_ok=True)
         path = work / ROWS  # a link to `kept`: what datasets makes of rows, it keeps beside their file
         path.unlink(missing_ok=True)

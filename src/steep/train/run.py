@@ -105,12 +105,10 @@ def train_model(
     resume, before = by_main(lambda: checkpoints.last_state(folder))
     encoder = Encoder(tokenizer, options, more.fit or Fit(None if options.objective == "pretrain" else max_length))
     work = folder / "rows" / os.environ.get("RANK", "0")
-    rows = encoder.rows(examples, work / "train", more.rows and more.rows / "train.arrow")
+    rows = encoder.rows(examples, work / "train", more.rows)
     if options.objective in ROLLOUTS:
         check_prompts(rows, tokenizer, model.config.max_position_embeddings - options.rollouts.max_completion_length)
-    held = None
-    if more.validation is not None:
-        held = encoder.rows(more.validation, work / "validation", more.rows and more.rows / "validation.arrow")
+    held = encoder.rows(more.validation, work / "validation", more.rows) if more.validation is not None else None
     plan = _planned(rows, options, model, max_length)
     by_main(lambda: _tell(plan))
     setting = Setting(model, tokenizer, max_length, folder, more.home, list(more.new_tokens))

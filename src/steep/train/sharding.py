@@ -56,7 +56,7 @@ def unwrapped(model: torch.nn.Module) -> Iterator[None]:
     """Modules under the names that they have without activation checkpointing: by them PEFT finds its layers."""
     places = [
         (parent, name, wrapper)
-        for parent in [*model.modules()]
+        for parent in model.modules()
         for name, wrapper in parent.named_children()
         if hasattr(wrapper, WRAPPED)
     ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from transformers import TrainerCallback
 
 from steep.errors import ModelError
+from steep.recipe.train import SUPERVISED
 from steep.terminal import console
 from steep.train.parallel import anywhere, is_main
 
@@ -25,7 +26,7 @@ WINDOW = 10
 """Steps whose mean loss is compared with that of the first ones ..."""
 GROWTH = 2.0
 """... and how many times as large it may be."""
-FALLING = ("sft", "pretrain", "reward")
+FALLING = (*SUPERVISED, "reward")
 """Objectives whose loss says how a training goes."""
 
 
